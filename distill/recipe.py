@@ -18,6 +18,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from distill.recipe_sources import DocumentSource as DocumentSource
+from distill.recipe_sources import FileSource as FileSource
+from distill.recipe_sources import GymSource as GymSource
+from distill.recipe_sources import HubSource as HubSource
+from distill.recipe_sources import Source as Source
+from distill.recipe_sources import TaskSource as TaskSource
 from distill.recipe_teacher import EndpointTeacher as EndpointTeacher
 from distill.recipe_teacher import Example as Example
 from distill.recipe_teacher import FileTeacher as FileTeacher
@@ -27,35 +33,6 @@ from distill.recipe_teacher import Section as Section
 from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
 from distill.recipe_teacher import Teacher as Teacher
-
-
-class TaskSource(Section):
-    """Problems from a procedural family, generated with worked solutions and checkers."""
-
-    kind: Literal["task"]
-    task: str = Field(description="A family of `traces.tasks`, such as `largest-of-four`.")
-    count: PositiveInt = Field(description="How many problems.")
-    seed: int = Field(0, description="Other seeds give other problems of the same split.")
-
-
-class FileSource(Section):
-    """Problems from a JSON Lines or Parquet file of yours."""
-
-    kind: Literal["file"]
-    path: str = Field(description="Relative to the recipe.")
-    question: str | None = Field(None, description="Column of the question; detected if unset.")
-    answer: str | None = Field(None, description="Column of the reference answer; detected.")
-    choices: str | None = Field(None, description="Column of the choices (map or list).")
-    verifier: Literal["auto", "math", "choice", "text", "none"] = Field(
-        "auto", description="How answers are checked; `none` keeps traces unverified."
-    )
-    instruction: str = Field("", description="Added after each question, for teacher and student.")
-    system: str = Field("", description="System message of every prompt, seen by the student too.")
-    domain: str = ""
-    limit: PositiveInt | None = Field(None, description="Take only the first problems.")
-
-
-Source = Annotated[TaskSource | FileSource, Field(discriminator="kind")]
 
 
 class Verify(Section):
