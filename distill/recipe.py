@@ -128,11 +128,16 @@ class Loss(Section):
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
     impl: Literal["auto", "reference", "chunked", "cuda"] = "auto"
+    compact_below: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Approximate gradient: columns below it go by a rank-1 term; 0 is exact."
+    )
 
     @model_validator(mode="after")
     def _something_is_minimised(self) -> Loss:
         if self.ce == 0 and self.kd is None:
             raise PydanticCustomError("loss", "ce is 0 and there is no kd: nothing to learn")
+        if self.compact_below and self.impl == "reference":
+            raise PydanticCustomError("loss", "compact_below means nothing to impl: reference")
         return self
 
 

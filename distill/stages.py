@@ -228,7 +228,12 @@ def train_model(job: Job) -> dict[str, Any]:
         revision=recipe.student.revision,
         options=TrainOptions(**options, seed=recipe.seed, attention=recipe.student.attention),
         lora=LoraOptions(**section.lora.model_dump()),
-        loss=LossOptions(section.loss.ce, section.loss.impl, divergence(section.loss.kd)),
+        loss=LossOptions(
+            section.loss.ce,
+            section.loss.impl,
+            divergence(section.loss.kd),
+            section.loss.compact_below,
+        ),
         stopping=job.stopping,
         on_step=on_step,
     )
