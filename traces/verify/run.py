@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from traces.errors import DataError
 from traces.record import Prompt, Reference, Trace, Verdict
-from traces.verify import choice, code, legal, math, text
+from traces.verify import choice, code, gym, legal, math, text
 from traces.verify.check import NO_ANSWER, Check, Pending, printable, unknown
 from traces.verify.extract import Extraction, answer_part, before_answer, extract
 from traces.verify.pool import Pool
@@ -130,6 +130,8 @@ def begin_check(
     answer = answer_part(answer)
     if reference.kind == "task":
         return check_task(reference, answer, lenient=lenient)
+    if reference.kind == "gym":
+        return partial(gym.check_gym, reference, answer, lenient=lenient)
     found = extract(answer, labels=reference.kind == "choice", lenient=lenient)
     if reference.kind == "text" and found is None and "\n" not in answer.strip():
         found = Extraction(answer.strip(), "whole") if answer.strip() else None
@@ -141,10 +143,12 @@ def begin_check(
     if verifier is None:
         raise DataError(
             f"no verifier is named {reference.kind!r}",
-            f"known: {', '.join([*_VERIFIERS, 'code', 'legal', 'task'])}",
+            f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'task'])}",
         )
     if found is None:
         return unknown(NO_ANSWER)._replace(verifier=verifier)
+    if found.retracted:
+        return _named(unknown("retracted"), found, verifier)
     if reference.kind == "choice":
         check: Check | Pending = choice.check_choice(
             reference.answer, found.text, reference.choices
@@ -154,8 +158,6 @@ def begin_check(
             reference.answer, found.text
         )
     else:
-        if found.retracted:
-            return _named(unknown("retracted"), found, verifier)
         given = math.from_sentence(found.text) if found.rule == "answer_line" else found.text
         check = math.check_math(
             reference.answer, given, question, need_unit=reference.kind == "science"
