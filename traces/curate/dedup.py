@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.curate.nearby import Text, find_near
-from traces.curate.scan import U32, number_hash, read_grams, sketch_grams
+from traces.curate.scan import U32, exact_hash, number_hash, read_grams, sketch, sketch_grams
 
 SHORT_TOKENS = 50
 FLOOR = 0.7
@@ -70,3 +70,14 @@ def find_copies(
         for number, found in find_near(sketches, distinct, text_of, threshold).items():
             copy_of[number], alike[number] = found
     return Copies(same, copy_of, alike)
+
+
+def distinct_texts(texts: Sequence[str], threshold: float) -> list[int]:
+    """The texts that are no copies, as places in `texts`; of copies the shortest stays."""
+    read = [sketch(text) for text in texts]
+    sketches = np.stack([found for _, found in read]) if read else np.zeros((0, 128), np.uint32)
+    order = sorted(range(len(texts)), key=lambda number: (read[number][0], number))
+    digests = [exact_hash(text) for text in texts]
+    found = find_copies(digests, sketches, order, lambda n: Text(texts[n]), threshold)
+    alone = (found.copy_of < 0) & (found.same_as == np.arange(len(texts)))
+    return [int(number) for number in np.flatnonzero(alone)]
