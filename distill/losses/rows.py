@@ -53,7 +53,10 @@ class Term(NamedTuple):
 
 
 def row_losses_(tile: Tensor, rows: Rows, options: LossOptions) -> Tensor:
-    """Weighted losses [C] of raw logits `tile` [C, V], which becomes their gradient."""
+    """Weighted losses [2, C] of raw logits `tile` [C, V], which becomes their gradient.
+
+    The first row is the total, the second what of it is cross-entropy.
+    """
     slope = cap_(tile, options.softcap, options.scale)
     loss = capped_losses_(tile, rows, options)
     if slope is not None:
@@ -76,7 +79,7 @@ def cap_(raw: Tensor, softcap: float | None, scale: float) -> Tensor | None:
 
 
 def capped_losses_(tile: Tensor, rows: Rows, options: LossOptions) -> Tensor:
-    """Weighted losses [C] of capped logits `tile` [C, V], which becomes the gradient by them.
+    """Weighted losses [2, C] of capped logits `tile` [C, V], which becomes the gradient by them.
 
     Of `rows` this reads `weights`; `targets` where there is a cross-entropy; `ids`, `logprobs` and
     `log_tail` where there is a divergence.
@@ -103,7 +106,9 @@ def capped_losses_(tile: Tensor, rows: Rows, options: LossOptions) -> Tensor:
     k = special.padding.shape[1]
     value[:, :k] = torch.where(special.padding, home, value[:, :k])
     tile.scatter_(1, special.columns, rows.weights[:, None] * value)
-    return rows.weights * sum((term.loss for term in terms), torch.zeros_like(rows.weights))
+    none = torch.zeros_like(rows.weights)
+    ce = terms[0].loss if options.ce else none
+    return rows.weights * torch.stack([sum((term.loss for term in terms), none), ce])
 
 
 def _take_special_(tile: Tensor, rows: Rows, options: LossOptions) -> Special:
