@@ -150,7 +150,7 @@ class Loss(Section):
 
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
-    impl: Literal["auto", "reference", "chunked", "cuda"] = "auto"
+    impl: Literal["auto", "reference", "chunked", "triton", "cuda"] = "auto"
 
     @model_validator(mode="after")
     def _something_is_minimised(self) -> Loss:

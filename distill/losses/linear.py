@@ -66,8 +66,9 @@ def fused_linear_loss(
         softcap: logits are squashed into (-softcap, softcap).
         scale: factor of the raw logits, before the softcap.
         impl: `auto` picks and logs; `reference` is plain torch on the full logits; `chunked` and
-            `cuda` never hold more than `chunk` rows of them. The result is the same.
-        chunk: rows at a time; as many as make a tile of 128 MiB (`cuda`: 2 GiB) if not given.
+            the kernels `triton` and `cuda` never hold more than `chunk` rows of them. The result
+            is the same.
+        chunk: rows at a time; as many as make a tile of 128 MiB (kernels: 2 GiB) if not given.
         reduction: `sum`, or `mean` for the sum divided by that of the token weights.
 
     Returns:
