@@ -133,7 +133,8 @@ def test_interrupted_stage_is_resumed(stage: str, tiny_model: Path, tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.tiny_recipe import Recorder, run, tiny_recipe
+sys.path.append("tests")  # `tests` itself is hidden by installed packages of that name
+from tiny_recipe import Recorder, run, tiny_recipe
 
 class Deadly(Recorder):
     count = 0

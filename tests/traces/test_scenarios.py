@@ -251,7 +251,7 @@ def test_no_way_to_the_server_is_one_clear_line(url: str, says: str) -> None:
 
 
 def child(server: FaultServer, path: Path, count: int, concurrency: int, files: int = 0) -> Any:
-    command = [sys.executable, "-m", "tests.traces.harvest_child", server.url]
+    command = [sys.executable, "tests/traces/harvest_child.py", server.url]
     command += [str(path / "traces.sqlite"), str(count), str(concurrency), str(files)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 

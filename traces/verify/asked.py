@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fractions import Fraction
 from math import floor, gcd, log10
 from typing import NamedTuple
@@ -31,11 +32,12 @@ _UNITS = {
     "tenth": 1, "hundredth": 2, "thousandth": 3, "cent": 2, "penny": 2,
     "ten": -1, "hundred": -2, "thousand": -3, "million": -6,
 }  # fmt: skip
-_EXACT = re.compile(
-    r"\bexact(?:ly)?\s+(?:value|answer|form|solution|fraction)|\bin exact\b|\bexactly\b", re.I
-)
+_EXACT = re.compile(r"\bexact(?:ly)?\b", re.I)
 _FACTOR = re.compile(r"\bfactor(?:i[sz]e|ed|ing)?\b(?! of)", re.I)
 _EXPAND = re.compile(r"\bexpand(?:ed)?\b|\bmultiply out\b", re.I)
+_PRIMES = re.compile(r"\bproduct of (?:its |powers of )?primes?\b|\bprime factori[sz]ation", re.I)
+_POWERS = re.compile(r"(\d{1,18})(?:\s?(?:\^|\*\*)\s?\{?\s?(\d{1,3})\s?\}?)?")
+_TIMES = re.compile(r"\s*(?:\\cdot|\\times|\*(?!\*)|\u00b7)\s*")
 _LOWEST = re.compile(
     r"\b(?:lowest terms|simplest form|(?:simplified|reduced|common) fraction|irreducible)"
     r"\b|\bsimplify\b",
@@ -110,6 +112,31 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
     if letters and _EXPAND.search(question) and not _PRODUCT.search(gold):
         return "not expanded" if _PRODUCT.search(answer) else ""
     return ""
+
+
+def wants_factors(gold: str, question: str) -> bool:
+    """Whether it asks to factor an expression, and the reference is a product."""
+    return bool(_FACTOR.search(question) and _PRODUCT.search(gold))
+
+
+def same_primes(gold: str, answer: str, question: str) -> bool | None:
+    """Whether both are the same product of powers; None where no prime factorisation is asked for
+    or one side is no such product.
+    """
+    if not _PRIMES.search(question):
+        return None
+    wanted, given = _powers(gold), _powers(answer)
+    return None if wanted is None or given is None else wanted == given
+
+
+def _powers(text: str) -> Counter[int] | None:
+    found: Counter[int] = Counter()
+    for factor in _TIMES.split(text.strip()):
+        match = _POWERS.fullmatch(factor.strip("() "))
+        if match is None:
+            return None
+        found[int(match[1])] += int(match[2] or 1)
+    return found
 
 
 def _sum_outside(expression: str) -> bool:

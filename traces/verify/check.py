@@ -29,7 +29,8 @@ class Pending(NamedTuple):
     """Expressions, cleaned, that only the symbolic tier can compare.
 
     `how`: `same`, one with one; `in order` and `any order`, one a line on both sides, pairwise;
-    `up to a constant`, functions whose difference must not depend on a variable.
+    `up to a constant`, functions whose difference must not depend on a variable; `factored`, one
+    with one, and the answer must be factored as far as the gold.
     """
 
     gold: str

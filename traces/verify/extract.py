@@ -29,9 +29,12 @@ _JOINT = re.compile(r"\}[\s$]{0,9}(or|and|,)[\s$]{0,9}(?:perhaps |maybe )?\\(?:b
 _RETRACTED = re.compile(
     r"\b(?:wait\b|hold on|actually,|scratch that|correction\b|oops|second thought|"
     r"i made an? (?:mistake|error)|(?:that|this|which)(?: is|'s| was) (?:wrong|incorrect)|"
-    r"should (?:have been|be) \W{0,4}-?\d|not correct\b)",
+    r"should (?:have been|be) \W{0,4}-?\d|not correct\b|sorry|apologi[sz]e|i meant?\b|"
+    r"no, (?:it|the|i)\b|(?:ignore|disregard) (?:it|that|this)\b)|"
+    r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 _LABEL_LINE = re.compile(r"^[\s*_(\[]{0,9}([A-Ja-j])[\s*_)\].:]{0,9}$")
 _LABEL_NAMED = re.compile(
     r"\b(?:option|choice)\s{1,3}(?:is\s{0,3}:?|:)\s{0,3}(\(?[*_(\[]{0,3}[A-J](?![A-Za-z]).{0,80})"
@@ -48,11 +51,9 @@ class Extraction(NamedTuple):
 
 
 def answer_part(text: str) -> str:
-    """What follows the last closing think tag; empty where thinking opened and never closed."""
-    _, closed, after = text.rpartition(_CLOSE)
-    if closed:
-        return after
-    return "" if text.lstrip().startswith(_OPEN) else text
+    """What follows the last closing think tag, up to where thinking opens again."""
+    _, _, after = text.rpartition(_CLOSE)
+    return after.partition(_OPEN)[0]
 
 
 def boxes(text: str) -> list[str]:
@@ -90,7 +91,7 @@ def _boxed(text: str) -> Extraction | None:
         if joint is None:
             break
         said = f"{text[before[0] : before[1]].strip()} {joint[1] or ','} {said}"
-    if not _RETRACTED.search(text, end):
+    if not _RETRACTED.search(text[end + 1 :]):
         return Extraction(said, "boxed")
     line = answer_line(text[end:])
     return Extraction(line, "answer_line") if line else Extraction(said, "boxed", retracted=True)
@@ -98,11 +99,18 @@ def _boxed(text: str) -> Extraction | None:
 
 def answer_line(text: str) -> str | None:
     """What stands after the last answer marker, on its line or else on the next one with text."""
+    marked = _marked(text)
+    return marked[0] if marked else None
+
+
+def _marked(text: str) -> tuple[str, str] | None:
+    """The answer line and all that follows its first sentence."""
     end = max((match.end() for match in _ANSWER_LINE.finditer(text)), default=None)
     if end is None:
         return None
-    rest = text[end:].lstrip(" \t\r\n*_:")
-    return rest.split("\n", 1)[0].strip(" \t\r*_`")
+    line, _, rest = text[end:].lstrip(" \t\r\n*_:").partition("\n")
+    sentence = _SENTENCE_END.search(line)
+    return line.strip(" \t\r*_`"), f"{line[sentence.end() :] if sentence else ''}\n{rest}"
 
 
 def before_answer(text: str) -> str:
@@ -132,9 +140,9 @@ def extract(text: str, *, labels: bool = False, lenient: bool = False) -> Extrac
     """
     if found := _boxed(text):
         return found
-    line = answer_line(text)
-    if line is not None:
-        return Extraction(line, "answer_line")
+    if (marked := _marked(text)) is not None:
+        line, rest = marked
+        return Extraction(line, "answer_line", bool(_RETRACTED.search(rest)))
     if labels and (label := label_line(text)):
         return Extraction(label, "label")
     if labels and (named := deque(_LABEL_NAMED.finditer(text), maxlen=1)):

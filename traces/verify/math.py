@@ -13,20 +13,31 @@ from __future__ import annotations
 
 import re
 
-from traces.verify.asked import precision, restates, wrong_form
+from traces.verify.asked import (
+    precision,
+    restates,
+    same_primes,
+    wants_exact,
+    wants_factors,
+    wrong_form,
+)
+from traces.verify.bases import check_bases
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.extract import boxes
 from traces.verify.guard import refuse
+from traces.verify.money import check_money
 from traces.verify.numeric import clean, compare_numbers, parse_number
 from traces.verify.quantity import check_quantity
 from traces.verify.spellings import decimal_comma
 from traces.verify.typed import check_typed
+from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
 VERIFIER = "math@1"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
+_WORDS = re.compile(r"[a-z]{2,}")
 _FUNCTIONS = re.compile(
     "(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|exp|log|sqrt|abs|max|min|gcd|lcm|mod|det|arg|inf|"
     "arcsin|arccos|arctan)",
@@ -36,15 +47,16 @@ _UNIT = re.compile(r"(?:\s+[A-Za-z]{2,}){1,4}\s*$")
 _SENTENCE_END = re.compile(r"\.\s+(?=[A-Z])")
 _FORMULA = re.compile(r"(?<!\\)\$([^$]{1,400})(?<!\\)\$|\\\(([^$]{1,400}?)\\\)")
 _UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
-_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
-_BASED = re.compile(r"\(?([0-9A-Fa-f]{1,64})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2})\}?")
-_NAMED_BASE = {"binary": "2", "octal": "8", "hexadecimal": "16"}
+_NO_SYMBOL = re.compile(
+    r"\\[A-Za-z]+(?:\s?\{[a-z]*matrix\})?|[A-Za-z]{3,}|\^\s?\{?\s?[Tt]\b|\bd[a-z]\b"
+)
+_SYMBOL = re.compile(r"[A-Za-z]")
 _CONSTANT = re.compile(
     r"[+-]\s*(?:C|c|K|k|\\text\{C\}|\\ln\s?\|?[CK]\|?|const(?:ant)?)(?:_\{?\d\}?)?\s*$"
 )
-_NAMED = re.compile(r"^\s*(?:[A-Za-z](?:\([a-z]\))?|\\int.{1,200}?d[a-z])\s*=\s*")
+_LEADING = re.compile(r"^\s*([CKck])\s*\+\s*(.+)$")
+_NAMED = re.compile(r"^\s*(?:[A-Za-z](?:\([a-z]\)|_\{?\w\}?)?|\\int.{1,200}?d[a-z])\s*=\s*")
 _INTEGER = re.compile(r"-?\d{1,40}")
-_CURRENCY = re.compile(r"\\\$|^\s*\$(?=\s?\d[^$]*$)|[\u20ac\u00a3\u00a5]")
 _TASK = re.compile(
     r"\b(?:simplify|evaluate|compute|calculate|solve|work out|find the value|what is)\b", re.I
 )
@@ -81,6 +93,8 @@ def check_math(
         return unknown("empty reference")
     if not given:
         return unknown("empty answer")
+    if check := check_money(gold, answer, question):
+        return check
     if "".join(wanted.split()) == "".join(given.split()):
         return Check("right", "text")
     if _INTEGER.fullmatch(wanted) and _INTEGER.fullmatch(given):
@@ -88,8 +102,6 @@ def check_math(
             return Check("right", "numeric")
         if not question or precision(question) is None:
             return Check("wrong", "numeric")
-    if check := _currencies(gold, answer):
-        return check
     left, right = parse_number(wanted), parse_number(given)
     if left and right is None and (point := decimal_comma(given)):
         right = parse_number(point)
@@ -107,19 +119,12 @@ def check_math(
     typed = check_typed(wanted, given, question)
     if typed is not None:
         return typed
-    wanted, given = _without_units(wanted, given)
+    wanted, given = _without_units(wanted, given, question)
     if check := _words(wanted, given) or _typed(wanted, given, question):
         return check
-    return _form(wanted, given, question) or Pending(wanted, given)
-
-
-def _currencies(gold: str, answer: str) -> Check | None:
-    left, right = (
-        {sign.strip()[-1] for sign in _CURRENCY.findall(text)} for text in (gold, answer)
-    )
-    if left and right and left != right:
-        return Check("wrong", "typed", "another currency")
-    return None
+    if check := _form(wanted, given, question):
+        return check
+    return Pending(wanted, given, "factored" if wants_factors(wanted, question) else "same")
 
 
 def _in_form(check: Check, gold: str, answer: str, question: str) -> Check:
@@ -132,6 +137,11 @@ def _form(gold: str, answer: str, question: str) -> Check | None:
     """Wrong where the form is not the one asked for, whatever the value."""
     if why := wrong_form(gold, answer, question):
         return Check("wrong", "typed", why)
+    if (same := same_primes(gold, answer, question)) is not None:
+        return Check("right" if same else "wrong", "typed", "" if same else "other prime factors")
+    number = parse_number(answer)
+    if number and number.decimals and "." not in gold and wants_exact(question):
+        return Check("wrong", "typed", "not exact")
     if restates(answer, question):
         if _TASK.search(question):
             return Check("wrong", "typed", "restates the question")
@@ -141,6 +151,7 @@ def _form(gold: str, answer: str, question: str) -> Check | None:
 
 def _integrals(gold: str, answer: str) -> Check | Pending | None:
     """Antiderivatives: both or none must have a constant, whatever its name and value."""
+    gold, answer = (_LEADING.sub(r"\2 + \1", text) for text in (gold, answer))
     wanted = _CONSTANT.search(gold)
     if wanted is None:
         return None
@@ -157,11 +168,14 @@ def _is_words(expression: str) -> bool:
     return any(not _FUNCTIONS.fullmatch(word) for word in words)
 
 
-def _without_units(gold: str, answer: str) -> tuple[str, str]:
+def _without_units(gold: str, answer: str, question: str) -> tuple[str, str]:
     r"""Both sides, without the closing words of the one that alone has words: `\sqrt{2} meters`."""
-    if _is_words(gold) != _is_words(answer):
-        gold, answer = _UNIT.sub("", gold) or gold, _UNIT.sub("", answer) or answer
-    return gold, answer
+    if _is_words(gold) == _is_words(answer):
+        return gold, answer
+    closing = _UNIT.search(answer)
+    if closing and strange(_WORDS.findall(closing[0].lower()), question):
+        return gold, answer
+    return _UNIT.sub("", gold) or gold, _UNIT.sub("", answer) or answer
 
 
 def _words(gold: str, answer: str) -> Check | None:
@@ -174,32 +188,11 @@ def _words(gold: str, answer: str) -> Check | None:
 
 
 def _typed(gold: str, answer: str, question: str) -> Check | None:
-    if check := _bases(gold, answer, question):
+    if check := check_bases(gold, answer, question):
         return check
-    if "=" not in gold + answer:
-        letters, others = set(_LETTER.findall(gold)), set(_LETTER.findall(answer))
-        if letters != others and {x.lower() for x in letters} == {x.lower() for x in others}:
-            return Check("wrong", "typed", "letter case")
+    letters, others = (
+        set(_SYMBOL.findall(_NO_SYMBOL.sub(" ", _NAMED.sub("", text)))) for text in (gold, answer)
+    )
+    if letters != others and {x.lower() for x in letters} == {x.lower() for x in others}:
+        return Check("wrong", "typed", "letter case")
     return None
-
-
-def _bases(gold: str, answer: str, question: str) -> Check | None:
-    """Numbers with a base: the same digits in the same base. A base left out is the question's."""
-    left, right = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
-    if left is None and right is None:
-        return None
-    if left and right:
-        same = (left[1].lower(), left[2]) == (right[1].lower(), right[2])
-        if same or left[2] == right[2] or f"base {left[2]}" in question.lower():
-            return Check("right" if same else "wrong", "typed", "" if same else "base")
-        return unknown("another base", "typed")
-    based, plain = (left, answer) if left else (right, gold)
-    assert based is not None
-    if f"base {based[2]}" in question.lower() or based[2] == _NAMED_BASE.get(_base_word(question)):
-        same = based[1].lower() == plain.replace(" ", "").lower()
-        return Check("right" if same else "wrong", "typed", "" if same else "base")
-    return unknown("number base on one side only", "typed")
-
-
-def _base_word(question: str) -> str:
-    return next((word for word in _NAMED_BASE if word in question.lower()), "")

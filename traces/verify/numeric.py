@@ -15,6 +15,7 @@ from typing import NamedTuple
 from traces.verify.asked import precision, rounded_alike, wants_exact
 from traces.verify.check import Check
 from traces.verify.spellings import respelt
+from traces.verify.vocabulary import strange
 
 _MAX_CHARS = 400
 _MAX_EXPONENT = 400
@@ -48,7 +49,9 @@ _TELLING = re.compile(
     "(?:not|no|less|more|fewer|least|most|than|half|third|quarter|twice|double|million|billion|"
     "thousand|hundred|dozen|between|about|approximately|around|roughly|or|and|to|minus|negative|"
     "plus|over|times|divided|squared|cubed|root|sqrt|pi|power|sin|cos|tan|log|ln|exp|mod|base|"
-    "frac|ne|neq|le|leq|ge|geq|pm|infty)"
+    "frac|ne|neq|le|leq|ge|geq|pm|infty|too|but|except|without|never|wrong|incorrect|maybe|perhaps|"
+    "possibly|nearly|almost|under|above|below|beyond|another|different|other|either|neither|"
+    "cannot|anything|something|off|short|true|false|yes)"
 )
 
 
@@ -192,6 +195,14 @@ def compare_numbers(gold: Number, answer: Number, question: str = "") -> Check |
         return Check("wrong", "numeric", f"{answer.currency} is not {gold.currency}")
     if gold.words and answer.words and gold.words != answer.words:
         return Check("unknown", "numeric", f"other words: {' '.join(sorted(answer.words))}")
+    check = _compare(gold, answer, question)
+    if check.outcome != "right" or not answer.words:
+        return check
+    noise = " ".join(strange(answer.words - gold.words, question))
+    return Check("unknown", "numeric", f"words beside the number: {noise[:60]}") if noise else check
+
+
+def _compare(gold: Number, answer: Number, question: str) -> Check:
     wanted, given = gold.value, answer.value
     if gold.percent != answer.percent and ("percent" in question.lower() or "%" in question):
         wanted, given = (100 * n.value if n.percent else n.value for n in (gold, answer))

@@ -145,6 +145,8 @@ def begin_check(
         )
     if found is None:
         return unknown(NO_ANSWER)._replace(verifier=verifier)
+    if found.retracted:
+        return _named(unknown("retracted"), found, verifier)
     if reference.kind == "choice":
         check: Check | Pending = choice.check_choice(
             reference.answer, found.text, reference.choices
@@ -154,8 +156,6 @@ def begin_check(
             reference.answer, found.text
         )
     else:
-        if found.retracted:
-            return _named(unknown("retracted"), found, verifier)
         given = math.from_sentence(found.text) if found.rule == "answer_line" else found.text
         check = math.check_math(
             reference.answer, given, question, need_unit=reference.kind == "science"

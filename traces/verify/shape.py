@@ -41,6 +41,9 @@ _SIGNS = (
 )
 _RELATION = re.compile(r"(<=|>=|<|>)")
 _ASSIGNED = re.compile(r"^([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?!=)")
+_UNIT_VECTOR = re.compile(
+    r"\s*([-+]?)\s*([^-+ijk]{0,30}?)\s*(?:\\(?:hat|vec)\s?\{?\s?)?(?:\\[ij]math|([ijk]))(?![a-z])\}?\s*"
+)
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INFINITE = re.compile(r"([-+]?)\s*\\infty")
 
@@ -111,6 +114,20 @@ def _vector(body: str) -> Shape | None:
     if len(cells) == 1 or all(len(row) == 1 for row in cells):
         return Shape("tuple", tuple(cell for row in cells for cell in row))
     return None
+
+
+def unit_vectors(text: str, size: int) -> Shape | None:
+    """`3i - j + 2k` as the tuple of its `size` (2 or 3) parts; None where it is no such sum."""
+    parts = dict.fromkeys("ijk"[:size], "0")
+    position = 0
+    while position < len(text):
+        term = _UNIT_VECTOR.match(text, position)
+        if term is None or parts.get(term[3], "") != "0" or (position and not term[1]):
+            return None
+        count = term[2].strip("* ") or "1"
+        parts[term[3]] = f"-{count}" if term[1] == "-" else count
+        position = term.end()
+    return Shape("tuple", tuple(parts.values())) if size in (2, 3) and position else None
 
 
 def _intervals(text: str) -> Shape | None:

@@ -17,6 +17,7 @@ _TRAILING = re.compile(r"([-+]?)(\d{0,30})\.(\d{2,60})\s?(?:\.{3}|\\l?dots|\\cdo
 _SCALED = re.compile(
     r"(.{1,60}?)\s*\b(hundred|thousand|million|billion|trillion)\b(.{0,40})", re.IGNORECASE
 )
+_NEGATIVE = re.compile(r"(?:minus|negative)\s+([^-\s].{0,60})", re.IGNORECASE)
 _SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _EUROPEAN = re.compile(r"([-+]?\d{1,3}(?:\.\d{3})*|[-+]?\d+),(\d{1,2}|\d{4,30})")
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -34,6 +35,8 @@ def respelt(text: str) -> str | None:
         return str(_WORDS[text.lower()])
     if len(text) > 200:
         return None
+    if negative := _NEGATIVE.fullmatch(text):
+        return f"-{respelt(negative[1]) or negative[1]}"
     if match := _REPEATING.fullmatch(text):
         sign, whole, fixed, *loops = match.groups()
         return _fraction(sign, whole, fixed, next(loop for loop in loops if loop))

@@ -7,10 +7,15 @@ and turns a time limit into "wrong". Its limits are switched off here; the worke
 from __future__ import annotations
 
 import logging
+import re
+from fractions import Fraction
 from typing import Any
 
 from math_verify import parse, verify
 
+from traces.verify.numeric import parse_number
+
+_BRACKET = re.compile(r"\(([^()]{3,200})\)")
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
@@ -24,6 +29,8 @@ def compare(gold: str, answer: str, how: str = "same") -> tuple[str, str]:
         return up_to_a_constant(gold, answer)
     if how == "same":
         return _one(gold, answer)
+    if how == "factored":
+        return _factored(gold, answer)
     golds, answers = gold.split("\n"), answer.split("\n")
     if how == "in order":
         outcomes = [_one(g, a) for g, a in zip(golds, answers, strict=True)]
@@ -47,6 +54,31 @@ def _any_order(golds: list[str], answers: list[str]) -> tuple[str, str]:
     return ("unknown", doubt) if doubt else ("right", "")
 
 
+def _factored(gold: str, answer: str) -> tuple[str, str]:
+    """As `_one`, and no bracket of the answer may be a product itself, if none of the gold is."""
+    found = _one(gold, answer)
+    if found[0] != "right" or _unfactored(gold):
+        return found
+    left = _unfactored(answer)
+    return (left, "not factored completely") if left else found
+
+
+def _unfactored(product: str) -> str:
+    """`wrong` where a bracket is reducible, `unknown` where a number can be taken out of one."""
+    import sympy
+
+    worst = ""
+    for inner in _BRACKET.findall(product):
+        read = _read(inner)
+        if not read or not isinstance(read[0], sympy.Expr) or not read[0].is_polynomial():
+            continue
+        content, factors = sympy.factor_list(read[0])
+        if sum(count for _, count in factors) > 1:
+            return "wrong"
+        worst = "unknown" if factors and abs(content) != 1 else worst
+    return worst
+
+
 def _one(gold: str, answer: str) -> tuple[str, str]:
     wanted = _read(gold)
     if not wanted:
@@ -56,7 +88,22 @@ def _one(gold: str, answer: str) -> tuple[str, str]:
         return "unknown", "answer does not parse"
     if verify(wanted, given, timeout_seconds=None) or _same_complex(wanted[0], given[0]):
         return "right", ""
-    return "wrong", ""
+    return _rounded(gold, given[0]) or ("wrong", "")
+
+
+def _rounded(gold: str, given: Any) -> tuple[str, str] | None:
+    """The outcome where the gold is a decimal and the answer an exact number that rounds to it."""
+    import sympy
+
+    number = parse_number(gold)
+    if number is None or not number.decimals or number.percent:
+        return None
+    if not isinstance(given, sympy.Expr) or not given.is_number or given.atoms(sympy.Float):
+        return None
+    value = sympy.N(given, 40)
+    if not value.is_real or abs(Fraction(str(value)) - number.value) * 2 > number.last_place:
+        return None
+    return ("right", "") if number.figures >= 3 else ("unknown", "rounded")
 
 
 def _same_complex(wanted: Any, given: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.numeric import clean, compare_numbers, parse_number
-from traces.verify.shape import MAX_PARTS, Shape, is_infinite, shape_of
+from traces.verify.shape import MAX_PARTS, Shape, is_infinite, shape_of, unit_vectors
 
 _WORDS = re.compile(r"(?<![\\a-z])(?!sqrt|sin|cos|tan|log)[a-z]{3,}", re.IGNORECASE)
 _ORDERED = re.compile(
@@ -30,6 +30,10 @@ def check_typed(gold: str, answer: str, question: str = "") -> Check | Pending |
     wanted, given = shape_of(gold), shape_of(answer)
     if wanted.kind == given.kind == "single":
         return None
+    if given.kind == "single" and wanted.kind in ("pair", "tuple"):
+        given = unit_vectors(given.parts[0], len(wanted.parts)) or given
+    elif wanted.kind == "single" and given.kind in ("pair", "tuple"):
+        wanted = unit_vectors(wanted.parts[0], len(given.parts)) or wanted
     if "empty" in (wanted.kind, given.kind):
         return Check("right" if wanted.kind == given.kind else "wrong", "typed", "empty set")
     question = question.lower()

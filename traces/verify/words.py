@@ -11,6 +11,15 @@ _TRUTH = {
     "yes": True, "true": True, "t": True, "correct": True, "y": True,
     "no": False, "false": False, "f": False, "incorrect": False, "n": False,
 }  # fmt: skip
+_CLAUSE = re.compile(r"[,;.:]\s+|\s+(?:\u2014|\u2013|-)\s+|\s+(?=because\b|since\b|as\b)")
+_WAVERS = re.compile(
+    r"\b(?:yes|no|true|false|correct|incorrect|maybe|perhaps|or|wait|actually|but|unsure|not sure|"
+    r"although|however|wrong|unless|if|only)\b"
+)
+_LIMITS = dict.fromkeys(("infty", "infinity", "\u221e", "+infty", "+infinity", "+\u221e"), "+")
+_LIMITS |= {"positive infinity": "+", "plus infinity": "+", "dne": "none", "undefined": "none"}
+_LIMITS |= dict.fromkeys(("-infty", "-infinity", "-\u221e"), "-") | {"minus infinity": "-"}
+_LIMITS |= {"negative infinity": "-", "does not exist": "none", "the limit does not exist": "none"}
 _MONTHS = "january february march april may june july august september october november december"
 _MONTH = {name: n for n, name in enumerate(_MONTHS.split(), 1)}
 _MONTH |= {name[:3]: n for name, n in _MONTH.items()} | {"sept": 9}
@@ -22,7 +31,7 @@ _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?\s?(?:([ap])\.?m\.?)?")
 
 def check_words(gold: str, answer: str) -> Check | None:
     """The check where truth values, dates or times of day are compared; None for other words."""
-    for read in (_truth, _date, _time):
+    for read in (_truth, _date, _time, _limit):
         wanted, given = read(gold), read(answer)
         if wanted is not None and given is not None:
             return Check("right" if wanted == given else "wrong", "words")
@@ -41,7 +50,15 @@ def phrases(gold: str, answer: str) -> Check:
 
 
 def _truth(text: str) -> bool | None:
-    return _TRUTH.get(canonical(text))
+    """The truth value that `text` is, or begins with where nothing after it takes it back."""
+    text = canonical(text)
+    first, *rest = _CLAUSE.split(text, maxsplit=1)
+    return None if rest and _WAVERS.search(rest[0]) else _TRUTH.get(first)
+
+
+def _limit(text: str) -> str | None:
+    text = canonical(text).removeprefix("\\").replace("-\\", "-").replace("+\\", "+")
+    return _LIMITS.get(" ".join(text.split()))
 
 
 def _date(text: str) -> tuple[int | None, int, int] | None:

@@ -1,24 +1,43 @@
-"""The hard set: one case for each way in which checkers are known to err."""
+"""The hard sets: cases for each way in which checkers are known to err, labelled by a person."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from traces.verify.rows import verify_rows
 
-FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "hard_answers.jsonl"
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
+
+
+def judged(name: str) -> list[tuple[dict[str, Any], str]]:
+    path = FOLDER / name
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    outcomes = [one.check.outcome for one in verify_rows(path, workers=1, timeout_s=1.0)]
+    return list(zip(cases, outcomes, strict=True))
 
 
 def test_every_case_of_the_hard_set_gets_the_verdict_a_person_gave() -> None:
-    cases = [json.loads(line) for line in FILE.read_text().splitlines()]
-    judged = verify_rows(FILE, workers=1, timeout_s=2.0)
-    other = [
-        (case["gold"], case["response"], one.check)
-        for case, one in zip(cases, judged, strict=True)
-        if case["verdict"] != one.check.outcome
-    ]
-    assert other == []
-    assert len(cases) >= 200
-    assert min(Counter(case["verdict"] for case in cases).values()) >= 10
+    found = judged("hard_answers.jsonl")
+    assert [case for case, outcome in found if case["verdict"] != outcome] == []
+    assert len(found) >= 200
+    assert min(Counter(case["verdict"] for case, _ in found).values()) >= 10
+
+
+def test_the_adversarial_set_has_no_false_accept_no_false_reject_and_few_unknown() -> None:
+    """`not right` may be wrong or unknown; a right or wrong answer may be unknown, but seldom."""
+    found = judged("adversarial_answers.jsonl")
+    fair = {
+        "right": ("right", "unknown"),
+        "wrong": ("wrong", "unknown"),
+        "not right": ("wrong", "unknown"),
+        "unknown": ("unknown",),
+    }
+    assert [case for case, outcome in found if outcome not in fair[case["verdict"]]] == []
+    labelled = [outcome for case, outcome in found if case["verdict"] in ("right", "wrong")]
+    assert labelled.count("unknown") <= 0.05 * len(labelled)
+    assert {case["kind"] for case, _ in found} == {
+        "math", "science", "mcq", "text", "code", "legal",
+    }  # fmt: skip

@@ -1,0 +1,73 @@
+"""Which words beside a number leave its meaning alone.
+
+`42 apples` is 42 where somebody counts apples, `5 asdf qwer` is noise. A word is understood where
+the question or the reference has it, or where it is one of the common words below: what school
+problems count, units of measure, and the words of "the answer is". All others make a verdict
+unknown rather than right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_WORD = re.compile(r"[a-z]{2,}")
+_COMMON = frozenset(
+    """
+    the an is are was be will of in on at for by with as so it its this that there here we you he
+    she they his her their has have had get gets got need needs would should can all total
+    altogether overall sum value values answer answers result final therefore thus hence equals
+    equal exactly number numbers amount quantity count solution solutions unique correct
+    left remaining remain remains leftover together combined each per every more
+    only just how many much per units unit sq square cubic
+    one
+    apple apples orange oranges banana bananas egg eggs cake cakes cookie cookies pie pies pizza
+    pizzas slice slices candy candies sweets chocolate chocolates bar bars fruit fruits vegetable
+    vegetables tomato tomatoes potato potatoes carrot carrots bread loaves loaf sandwich sandwiches
+    cup cups glass glasses bottle bottles jar jars can cans bag bags box boxes basket baskets crate
+    crates pack packs packet packets package packages bowl bowls plate plates
+    book books page pages chapter chapters story stories letter letters word words pen pens pencil
+    pencils crayon crayons sticker stickers stamp stamps card cards marble marbles toy toys ball
+    balls doll dolls game games puzzle puzzles piece pieces item items object objects thing things
+    flower flowers rose roses tree trees plant plants seed seeds leaf leaves
+    dog dogs cat cats bird birds fish horse horses cow cows sheep chicken chickens duck ducks pig
+    pigs rabbit rabbits animal animals legs leg eye eyes
+    car cars bus buses train trains bike bikes bicycle bicycles truck trucks boat boats wheel wheels
+    person people man men woman women boy boys girl girls child children kid kids student students
+    teacher teachers friend friends member members guest guests player players team teams worker
+    workers family families customer customers passenger passengers voter voters citizen citizens
+    inhabitants adult adults
+    shirt shirts shoe shoes sock socks hat hats dress dresses pair pairs set sets ticket tickets
+    coin coins note notes bill bills dollar dollars cent cents euro euros pound pounds yen rupee
+    rupees peso pesos usd eur gbp penny pennies nickel nickels dime dimes quarters buck bucks
+    way ways case cases time times step steps point points goal goals score scores mark marks
+    question questions problem problems arrangement arrangements combination combinations
+    permutation permutations outcome outcomes choice choices possibility possibilities subset
+    subsets element elements integer integers digit digits factor factors divisor divisors term
+    terms row rows column columns group groups class classes part parts side sides angle angles
+    vertex vertices edge edges face faces triangle triangles rectangle rectangles tile tiles room
+    rooms house houses seat seats table tables chair chairs floor floors street streets pieces
+    second seconds sec secs minute minutes min mins hour hours hr hrs day days week weeks weekday
+    month months year years yr yrs decade decades century centuries old age
+    mm cm dm km meter meters metre metres centimeter centimeters centimetre centimetres kilometer
+    kilometers kilometre kilometres millimeter millimeters inch inches foot feet ft yard yards mile
+    miles mi mg kg gram grams kilogram kilograms ton tons tonne tonnes oz ounce ounces lb lbs ml
+    cl dl liter liters litre litres gallon gallons quart quarts pint pints tablespoon tablespoons
+    teaspoon teaspoons degree degrees percent mph kmh acre acres hectare hectares squared cubed
+    joule joules watt watts newton newtons volt volts amp amps ohm ohms hz kj kw mole moles mol
+    calorie calories degc kelvin radian radians rad sq
+    """.split()  # noqa: SIM905
+)
+
+
+def strange(words: Iterable[str], *texts: str) -> list[str]:
+    """The words (lower case) that are neither common nor in one of `texts`, sorted."""
+    others = [word for word in words if word not in _COMMON]
+    if not others:
+        return []
+    known = {_stem(word) for text in texts for word in _WORD.findall(text.lower())}
+    return sorted(word for word in others if _stem(word) not in known)
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if word.endswith("s") and len(word) > 3 else word
