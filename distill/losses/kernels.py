@@ -78,13 +78,13 @@ def unfit(impl: str, device: str, dtype: torch.dtype) -> str:
         else:
             _triton_ready(device)
     except (DistillError, MissingDependencyError) as error:
-        return str(error)
+        return " ".join(str(error).split())
     return ""
 
 
 @cache
 def _automatic(device: str, dtype: torch.dtype) -> str:
-    reasons = []
+    reasons: list[str] = []
     for impl in FASTER:
         reason = unfit(impl, device, dtype)
         if not reason:
@@ -111,7 +111,9 @@ def _triton_ready(device: str) -> None:
         triton_rows.ready(torch.device(device))
     except Exception as error:  # whatever Triton's backend for a device raises
         first = str(error).strip().splitlines()[:1]
-        raise DistillError(f"triton fails here: {type(error).__name__} {' '.join(first)}") from error
+        raise DistillError(
+            f"triton fails here: {type(error).__name__} {' '.join(first)}"
+        ) from error
 
 
 def _triton_sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,9 @@ def row_losses_(
     if shard is not None:
         u, rest = shard.exchange(u, local)
     special = sort_out(u, ids, rows, options)
-    loss, entries, mass = _head(special, rest, rows, options, shard.size if shard else tile.shape[1])
+    loss, entries, mass = _head(
+        special, rest, rows, options, shard.size if shard else tile.shape[1]
+    )
     if shard is not None:
         mass = _part(mass, local, rest)
     gradient = work.gradient(mass)

@@ -19,12 +19,12 @@ from distill.losses.options import LossOptions
 class Columns(NamedTuple):
     """Where m special columns lie in a tile, each [C, m].
 
-    `index` is safe to read and write; `here` says which are columns of this tile; `source` is the
-    slot whose value goes to `index`: its own, or for a slot that is not here that of one which is,
+    `column` is safe to read and write; `here` says which are columns of this tile; `source` is the
+    slot whose value goes to `column`: its own, or for a slot that is not here that of one which is,
     at the same column. Rows with none here, `bare` [C, 1], keep what they hold.
     """
 
-    index: Tensor
+    column: Tensor
     here: Tensor
     source: Tensor
     bare: Tensor
@@ -62,13 +62,13 @@ def locate(ids: Tensor, first: int, width: int) -> Columns:
     home = here.to(torch.int8).argmax(1, keepdim=True)
     source = torch.where(here, own, home)
     bare = ~here.any(1, keepdim=True)
-    index = torch.where(bare, 0, (ids - first).gather(1, source))
-    return Columns(index, here, source, bare)
+    column = torch.where(bare, 0, (ids - first).gather(1, source))
+    return Columns(column, here, source, bare)
 
 
 def read(tile: Tensor, columns: Columns, softcap: float | None, scale: float) -> Tensor:
-    """u [C, m] of the special columns in the raw logits `tile`; -inf where they are not here."""
-    u = tile.gather(1, columns.index).to(torch.promote_types(tile.dtype, torch.float32)) * scale
+    """U [C, m] of the special columns in the raw logits `tile`; -inf where they are not here."""
+    u = tile.gather(1, columns.column).to(torch.promote_types(tile.dtype, torch.float32)) * scale
     if softcap is not None:
         u = softcap * torch.tanh(u / softcap)
     return u.masked_fill(~columns.here, -torch.inf)
@@ -77,8 +77,8 @@ def read(tile: Tensor, columns: Columns, softcap: float | None, scale: float) ->
 def write_(tile: Tensor, columns: Columns, values: Tensor) -> None:
     """Put `values` [C, m] into the special columns that are here."""
     values = values.to(tile.dtype).gather(1, columns.source)
-    kept = torch.where(columns.bare, tile.gather(1, columns.index), values)
-    tile.scatter_(1, columns.index, kept)
+    kept = torch.where(columns.bare, tile.gather(1, columns.column), values)
+    tile.scatter_(1, columns.column, kept)
 
 
 def sort_out(u: Tensor, ids: Tensor, rows: Rows, options: LossOptions) -> Special:

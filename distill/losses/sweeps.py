@@ -94,7 +94,7 @@ class TorchSweeps:
         return tile
 
     def _fill(self, value: float) -> None:
-        write_(self.tile, self.columns, self.tile.new_full(self.columns.index.shape, value))
+        write_(self.tile, self.columns, self.tile.new_full(self.columns.column.shape, value))
 
 
 def temperatures(options: LossOptions) -> tuple[float, float | None]:

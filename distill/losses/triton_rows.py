@@ -8,6 +8,8 @@ stretch is read by all threads before any of them writes it, and never reaches b
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -34,7 +36,7 @@ class TritonSweeps:
         self, tile: Tensor, columns: Columns, options: LossOptions, gradient: torch.dtype
     ) -> None:
         self.tile, self.options, self.out = tile, options, gradient_view(tile, gradient)
-        write_(tile, columns, tile.new_full(columns.index.shape, -torch.inf, dtype=torch.float32))
+        write_(tile, columns, tile.new_full(columns.column.shape, -torch.inf, dtype=torch.float32))
         self.first, self.second = temperatures(options)
         self.stats = torch.empty(4, len(tile), dtype=torch.float32, device=tile.device)
 
@@ -54,7 +56,9 @@ class TritonSweeps:
         factors = torch.stack(
             [
                 torch.where(some, mass.lse / total, nothing),
-                nothing if mass.warm is None else torch.where(some, mass.warm / warm_total, nothing),
+                nothing
+                if mass.warm is None
+                else torch.where(some, mass.warm / warm_total, nothing),
                 nothing if mass.even is None else mass.even,
                 torch.where(some, top, nothing),
             ]
@@ -86,7 +90,8 @@ def sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tens
     def sweeps(tile: Tensor, columns: Columns, options: LossOptions) -> TritonSweeps:
         return TritonSweeps(tile, columns, options, rows.hidden.dtype)
 
-    return row_losses_(tile, rows, options, sweeps)
+    with _current(tile.device):
+        return row_losses_(tile, rows, options, sweeps)
 
 
 def dense(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
@@ -95,26 +100,27 @@ def dense(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOptions) -> tu
     assert kd is not None
     losses = torch.empty_like(rows.weights)
     targets = rows.targets if options.ce else rows.weights
-    _dense[(len(tile),)](
-        tile,
-        teacher,
-        out,
-        rows.weights,
-        targets,
-        losses,
-        *(tile.shape[1], tile.stride(0), teacher.stride(0), out.stride(0)),
-        *(options.ce, options.label_smoothing, options.z_loss),
-        *(options.softcap or 1.0, options.scale),
-        *(options.teacher_softcap or 1.0, options.teacher_scale),
-        *(kd.weight, kd.temperature, kd.share),
-        KIND=KINDS[kd.kind],
-        CE=options.ce > 0,
-        WARM=options.ce > 0 and kd.temperature != 1.0,
-        CAP=options.softcap is not None,
-        TEACHER_CAP=options.teacher_softcap is not None,
-        BLOCK=_block(tile.shape[1]) // 2,
-        num_warps=WARPS,
-    )
+    with _current(tile.device):
+        _dense[(len(tile),)](
+            tile,
+            teacher,
+            out,
+            rows.weights,
+            targets,
+            losses,
+            *(tile.shape[1], tile.stride(0), teacher.stride(0), out.stride(0)),
+            *(options.ce, options.label_smoothing, options.z_loss),
+            *(options.softcap or 1.0, options.scale),
+            *(options.teacher_softcap or 1.0, options.teacher_scale),
+            *(kd.weight, kd.temperature, kd.share),
+            KIND=KINDS[kd.kind],
+            CE=options.ce > 0,
+            WARM=options.ce > 0 and kd.temperature != 1.0,
+            CAP=options.softcap is not None,
+            TEACHER_CAP=options.teacher_softcap is not None,
+            BLOCK=_block(tile.shape[1]) // 2,
+            num_warps=WARPS,
+        )
     return losses, out
 
 
@@ -127,14 +133,21 @@ def ready(device: torch.device) -> None:
     loss.item()
 
 
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make `device` the one that kernels are launched on."""
+    if device.type == "cpu":
+        return nullcontext()
+    return torch.get_device_module(device).device(device)  # type: ignore[no-any-return]
+
+
 def _block(vocab: int) -> int:
     """Columns at a time: few enough for registers, at least a thread each."""
-    return max(64 * WARPS, min(BLOCK, triton.next_power_of_2(vocab)))
+    return max(64 * WARPS, min(BLOCK, 1 << (vocab - 1).bit_length()))
 
 
 @triton.jit
 def _logit(raw, softcap, scale, CAP: tl.constexpr):
-    """u of a raw logit; a column taken out (-inf) stays out."""
+    """U of a raw logit; a column taken out (-inf) stays out."""
     u = raw.to(tl.float32) * scale
     if CAP:
         u = softcap * tanh(u / softcap)
@@ -173,7 +186,7 @@ def _sums(
     tile, stats, rows, vocab, stride, f1, f2, softcap, scale,
     WARM: tl.constexpr, CAP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """stats [4, rows]: largest u, sums of 2^(f1 (u - top)) and 2^(f2 (u - top)), sum of u."""
+    """Stats [4, rows]: largest u, sums of 2^(f1 (u - top)) and 2^(f2 (u - top)), sum of u."""
     row = tl.program_id(0).to(tl.int64)
     line = tile + row * stride
     lanes = tl.arange(0, BLOCK)

@@ -72,35 +72,38 @@ def test_cross_entropy(logit: torch.dtype, gradient: torch.dtype, more: dict[str
     check_sparse(sparse_rows.make(logit), LossOptions(**more), gradient)
 
 
-@pytest.mark.parametrize(("logit", "gradient"), DTYPES)
 @pytest.mark.parametrize("ce", [0.0, 0.5])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_sparse_divergences(
-    kind: Any, temperature: float, ce: float, logit: torch.dtype, gradient: torch.dtype
-) -> None:
+def test_sparse_divergences(kind: Any, temperature: float, ce: float) -> None:
     options = LossOptions(ce, kd=Divergence(kind, 0.7, temperature))
-    check_sparse(sparse_rows.make(logit), options, gradient)
+    check_sparse(sparse_rows.make(FP32, n=4), options, FP32)
+
+
+@pytest.mark.parametrize(("logit", "gradient"), DTYPES[1:])
+@pytest.mark.parametrize("ce", [0.0, 0.5])
+def test_narrow_logits_and_gradients(ce: float, logit: torch.dtype, gradient: torch.dtype) -> None:
+    options = LossOptions(ce, kd=Divergence("skew_kl", 0.7, 2.0))
+    check_sparse(sparse_rows.make(logit, n=4), options, gradient)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-@pytest.mark.parametrize("kind", KINDS)
-def test_sparse_divergences_with_everything_else(kind: Any, temperature: float) -> None:
-    options = LossOptions(0.3, scale=1.3, kd=Divergence(kind, 0.7, temperature), **EVERYTHING)
-    check_sparse(sparse_rows.make(FP32), options, BF16)
+def test_sparse_divergences_with_everything_else(temperature: float) -> None:
+    options = LossOptions(0.3, scale=1.3, kd=Divergence("jsd", 0.7, temperature), **EVERYTHING)
+    check_sparse(sparse_rows.make(FP32, n=4), options, BF16)
 
 
 @pytest.mark.usefixtures("short_blocks")
-@pytest.mark.parametrize("vocab", [2, 63, 65, 127, 301])
+@pytest.mark.parametrize("vocab", [2, 65, 301])
 @pytest.mark.parametrize(("logit", "gradient"), DTYPES)
 def test_odd_vocabularies_in_several_stretches(
     logit: torch.dtype, gradient: torch.dtype, vocab: int
 ) -> None:
-    case = sparse_rows.make(logit, vocab=vocab, k=1)
+    case = sparse_rows.make(logit, n=3, vocab=vocab, k=1)
     check_sparse(case, LossOptions(0.5, kd=Divergence()), gradient)
 
 
-@pytest.mark.parametrize("k", [1, 2, 31, 32, 33, 64, 127, 128])
+@pytest.mark.parametrize("k", [1, 33, 128])
 @pytest.mark.parametrize("ce", [0.0, 0.5])
 def test_any_k(k: int, ce: float) -> None:
     check_sparse(sparse_rows.make(FP32, n=4, k=k), LossOptions(ce, kd=Divergence("jsd")), FP32)
@@ -123,23 +126,24 @@ def test_a_confident_token_keeps_its_gradient() -> None:
     torch.testing.assert_close(loss.double(), want_loss, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [FP32, BF16])
 @pytest.mark.parametrize("ce", [0.0, 0.5])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_dense_divergences(kind: Any, temperature: float, ce: float, dtype: torch.dtype) -> None:
-    check_dense(dense_rows.make(), LossOptions(ce, kd=Divergence(kind, 0.7, temperature)), dtype)
+def test_dense_divergences(kind: Any, temperature: float, ce: float) -> None:
+    options = LossOptions(ce, kd=Divergence(kind, 0.7, temperature))
+    check_dense(dense_rows.make(n=3), options, FP32)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_dense_divergences_with_everything_else(kind: Any) -> None:
     kd = Divergence(kind, 0.7, 2.0)
     more = {"scale": 1.3, "teacher_softcap": 20.0, "teacher_scale": -0.8}
-    check_dense(dense_rows.make(), LossOptions(0.3, kd=kd, **EVERYTHING, **more), FP32)
+    check_dense(dense_rows.make(n=3), LossOptions(0.3, kd=kd, **EVERYTHING, **more), FP32)
 
 
 @pytest.mark.usefixtures("short_blocks")
-@pytest.mark.parametrize("vocab", [2, 63, 65, 301])
+@pytest.mark.parametrize("vocab", [2, 65, 301])
 @pytest.mark.parametrize("dtype", [FP32, BF16])
 def test_odd_dense_vocabularies(dtype: torch.dtype, vocab: int) -> None:
-    check_dense(dense_rows.make(vocab=vocab), LossOptions(0.5, kd=Divergence("jsd")), dtype)
+    case = dense_rows.make(n=3, vocab=vocab)
+    check_dense(case, LossOptions(0.5, kd=Divergence("jsd")), dtype)
