@@ -26,6 +26,7 @@ struct DenseArgs {
     int vocab, kind;
     float ce, smoothing, z_loss, softcap, scale, teacher_softcap, teacher_scale;
     float kd_weight, temperature, share;
+    float* ce_losses;  // [rows], out: what of the losses is cross-entropy; or null
 };
 
 // What every thread must know of the row.
@@ -200,6 +201,7 @@ __device__ void dense_rows(const DenseArgs& args) {
     g *= cap ? cap_slope<true>(u_peak, args.softcap, args.scale) : args.scale;
     narrow(weight * g, &out[peak]);
     args.losses[at] = weight * (args.ce * row.ce + size * args.temperature * loss);
+    if (args.ce_losses) args.ce_losses[at] = ce ? weight * args.ce * row.ce : 0.0f;
 }
 
 #ifdef OF_GRAD  // one per compilation: -DOF_GRAD=bf16 -DOF_WARM=0 -DOF_CAP=0

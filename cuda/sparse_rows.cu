@@ -7,7 +7,7 @@
 //   targets   [rows] int64 if ce > 0, each in [0, vocab)
 //   ids       [rows, k] int64, distinct in a row, negative is padding; logprobs [rows, k] float;
 //   log_tail  [rows] float; all three if kind != NO_KD. k <= 128.
-//   losses    [rows] float, out
+//   losses    [rows] float, out; ce_losses [rows] float, out, what of them is cross-entropy, or null
 //   grid      rows blocks on x; threads a multiple of 32, at most 512 (more would spill)
 //   alignment tile and stride * sizeof(logit) are multiples of 16 bytes; offsets are 64-bit
 //
@@ -33,6 +33,7 @@ struct SparseArgs {
     long long stride;
     int vocab, k, kind;
     float ce, smoothing, z_loss, softcap, scale, kd_weight, temperature, share;
+    float* ce_losses;
 };
 
 // What the row's warp hands to all threads: the rest's gradient, and the special columns'.
@@ -176,13 +177,14 @@ __device__ void row_head(const SparseArgs& args, const long long* ids, const flo
                          int among, RowSums sums, RowGradient* out) {
     int lane = threadIdx.x % WARP, k = args.k;
     long long row = blockIdx.x;
-    float weight = args.weights[row], loss = 0.0f, mass1 = 0.0f, mass2 = 0.0f;
+    float weight = args.weights[row], loss = 0.0f, ce = 0.0f, mass1 = 0.0f, mass2 = 0.0f;
     ONCE
     for (int i = lane; i <= k; i += WARP) out->special[i] = 0.0f;
     __syncwarp();
     if (args.ce > 0.0f) {
         float rest = logsumexp(sums.top, sums.total1, 1.0f);
-        loss += cross_entropy_head(args, special, among, rest, sums.linear, out->special, &mass1);
+        ce = cross_entropy_head(args, special, among, rest, sums.linear, out->special, &mass1);
+        loss += ce;
     }
     __syncwarp();
     if (args.kind != NO_KD) {
@@ -205,6 +207,7 @@ __device__ void row_head(const SparseArgs& args, const long long* ids, const flo
     out->factor2 = WARM && some ? weight * mass2 / sums.total2 : 0.0f;
     out->even = weight * even;
     args.losses[row] = weight * loss;
+    if (args.ce_losses) args.ce_losses[row] = weight * ce;
 }
 
 // Second sweep: the rest's gradient over the logits. All threads read a stretch before any writes

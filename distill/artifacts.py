@@ -31,6 +31,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     teacher: TeacherRecord | None = None
     endpoints: list[dict[str, Any]] = []  # what the canary calls learnt
     licence: Finding | None = None  # whether its outputs may train a model, as acknowledged
+    other_licences: list[Finding] = []  # of the teachers that wrote questions
     stages: dict[str, StageRecord] = {}
     begun: dict[str, str] = {}  # fingerprints of stages that have begun and not finished
 
@@ -56,7 +57,12 @@ class RowReport(msgspec.Struct, omit_defaults=True):
 
 
 class TrainPoint(msgspec.Struct, omit_defaults=True):
-    """One line of `train/log.jsonl`. `loss` is the mean over trained tokens, in nats."""
+    """One line of `train/log.jsonl`. `loss` is the mean over trained tokens, in nats.
+
+    With a divergence, `ce_loss` and `kd_loss` are its two parts without their factors. With
+    `train.loss.compact_below`, `kept_columns` is the share of the vocabulary's columns in the
+    gradients' products, and `dropped_mass` that of `|dl/dlogit|` in the others.
+    """
 
     step: int
     loss: float | None = None
@@ -65,6 +71,10 @@ class TrainPoint(msgspec.Struct, omit_defaults=True):
     grad_norm: float | None = None
     trained_tokens: int | None = None
     seconds: float | None = None
+    ce_loss: float | None = None
+    kd_loss: float | None = None
+    kept_columns: float | None = None
+    dropped_mass: float | None = None
 
 
 class TrainReport(msgspec.Struct, omit_defaults=True):

@@ -18,6 +18,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from distill.recipe_sources import DocumentSource as DocumentSource
+from distill.recipe_sources import FileSource as FileSource
+from distill.recipe_sources import GymSource as GymSource
+from distill.recipe_sources import HubSource as HubSource
+from distill.recipe_sources import Source as Source
+from distill.recipe_sources import TaskSource as TaskSource
 from distill.recipe_teacher import EndpointTeacher as EndpointTeacher
 from distill.recipe_teacher import Example as Example
 from distill.recipe_teacher import FileTeacher as FileTeacher
@@ -27,35 +33,6 @@ from distill.recipe_teacher import Section as Section
 from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
 from distill.recipe_teacher import Teacher as Teacher
-
-
-class TaskSource(Section):
-    """Problems from a procedural family, generated with worked solutions and checkers."""
-
-    kind: Literal["task"]
-    task: str = Field(description="A family of `traces.tasks`, such as `largest-of-four`.")
-    count: PositiveInt = Field(description="How many problems.")
-    seed: int = Field(0, description="Other seeds give other problems of the same split.")
-
-
-class FileSource(Section):
-    """Problems from a JSON Lines or Parquet file of yours."""
-
-    kind: Literal["file"]
-    path: str = Field(description="Relative to the recipe.")
-    question: str | None = Field(None, description="Column of the question; detected if unset.")
-    answer: str | None = Field(None, description="Column of the reference answer; detected.")
-    choices: str | None = Field(None, description="Column of the choices (map or list).")
-    verifier: Literal["auto", "math", "choice", "text", "none"] = Field(
-        "auto", description="How answers are checked; `none` keeps traces unverified."
-    )
-    instruction: str = Field("", description="Added after each question, for teacher and student.")
-    system: str = Field("", description="System message of every prompt, seen by the student too.")
-    domain: str = ""
-    limit: PositiveInt | None = Field(None, description="Take only the first problems.")
-
-
-Source = Annotated[TaskSource | FileSource, Field(discriminator="kind")]
 
 
 class Verify(Section):
@@ -151,11 +128,16 @@ class Loss(Section):
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
     impl: Literal["auto", "reference", "chunked", "triton", "cuda"] = "auto"
+    compact_below: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Approximate gradient: columns below it go by a rank-1 term; 0 is exact."
+    )
 
     @model_validator(mode="after")
     def _something_is_minimised(self) -> Loss:
         if self.ce == 0 and self.kd is None:
             raise PydanticCustomError("loss", "ce is 0 and there is no kd: nothing to learn")
+        if self.compact_below and self.impl == "reference":
+            raise PydanticCustomError("loss", "compact_below means nothing to impl: reference")
         return self
 
 

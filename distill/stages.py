@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
-from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of
+from distill.card import write_card
+from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
 from distill.run import write_struct
 from traces.curate.decide import Item, curate
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
+from traces.licence import notes
 from traces.record import Decision, Prompt, Sampling, Trace, Verdict
 from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
@@ -44,6 +46,10 @@ def harvest_traces(job: Job) -> dict[str, Any]:
     prompts = read_structs(job.path("prompts/training.jsonl"), Prompt)
     teacher, manifest = job.proved.teacher, job.run.manifest
     manifest.teacher, manifest.licence = teacher.record, job.proved.licence
+    manifest.other_licences = writers_licences(job.recipe)
+    for finding in (manifest.licence, *manifest.other_licences):
+        for line in notes(finding) if finding else ():
+            job.say.note(line)
     manifest.endpoints = facts_of(teacher, section.top_logprobs)
     sampling = Sampling(
         temperature=section.temperature,
@@ -222,8 +228,14 @@ def train_model(job: Job) -> dict[str, Any]:
         revision=recipe.student.revision,
         options=TrainOptions(**options, seed=recipe.seed, attention=recipe.student.attention),
         lora=LoraOptions(**section.lora.model_dump()),
-        loss=LossOptions(section.loss.ce, section.loss.impl, divergence(section.loss.kd)),
+        loss=LossOptions(
+            section.loss.ce,
+            section.loss.impl,
+            divergence(section.loss.kd),
+            section.loss.compact_below,
+        ),
         stopping=job.stopping,
         on_step=on_step,
     )
+    write_card(job.run.root)
     return dict(msgspec.to_builtins(report))

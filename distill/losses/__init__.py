@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.losses.linear import fused_linear_loss
+    from distill.losses.low_rank import LowRank
     from distill.losses.options import Divergence
     from distill.losses.scoring import Scores, score
+    from distill.losses.stats import LossStats, Stats
     from distill.losses.teachers import DenseTeacher, SparseTeacher, tempered
 
 _HOMES = {
     "DenseTeacher": "teachers",
     "Divergence": "options",
+    "LossStats": "stats",
+    "LowRank": "low_rank",
     "Scores": "scoring",
     "SparseTeacher": "teachers",
+    "Stats": "stats",
     "fused_linear_loss": "linear",
     "score": "scoring",
     "tempered": "teachers",
@@ -28,8 +33,11 @@ _HOMES = {
 __all__ = [
     "DenseTeacher",
     "Divergence",
+    "LossStats",
+    "LowRank",
     "Scores",
     "SparseTeacher",
+    "Stats",
     "fused_linear_loss",
     "score",
     "tempered",

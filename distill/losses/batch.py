@@ -12,17 +12,23 @@ from distill.losses.teachers import DenseTeacher, SparseTeacher
 
 
 class Head(NamedTuple):
-    """The layer after the hidden states: `weight` [V, H], `bias` [V] or None."""
+    """The layer after the hidden states: `weight` [V, H], `bias` [V] or None.
+
+    With `low_weight` [V, r], the B of a low-rank adapter, the logits have `low @ B.T` added; `low`
+    is with the rows.
+    """
 
     weight: Tensor
     bias: Tensor | None
+    low_weight: Tensor | None = None
 
 
 class Rows(NamedTuple):
     """n rows (tokens): `hidden` [n, H] and the rest in fp32 (fp64) or int64.
 
     `weights` [n]; `targets` [n] for a cross-entropy; `ids` and `logprobs` [n, k] and `log_tail`
-    [n] for a sparse teacher; `teacher` [n, H'], the hidden states of a dense one.
+    [n] for a sparse teacher; `teacher` [n, H'], the hidden states of a dense one; `low` [n, r],
+    what a low-rank adapter of the head makes of `hidden`, in the dtype of the head.
     """
 
     hidden: Tensor
@@ -32,6 +38,7 @@ class Rows(NamedTuple):
     logprobs: Tensor | None = None
     log_tail: Tensor | None = None
     teacher: Tensor | None = None
+    low: Tensor | None = None
 
     def part(self, rows: slice) -> Rows:
         """Some of the rows, as views."""
@@ -46,6 +53,7 @@ def flatten(
     teacher: SparseTeacher | DenseTeacher | None,
     *,
     ce: float,
+    low: Tensor | None = None,
 ) -> tuple[Rows, Head]:
     """The rows of `[..., H]` hidden states; weight 0 where nothing is learnt.
 
@@ -64,6 +72,8 @@ def flatten(
         weights = torch.where(targets == IGNORE, 0.0, weights)
         targets = targets.to(torch.int64)
     rows = Rows(hidden.to(head.weight.dtype), weights, targets if ce else None)
+    if low is not None:
+        rows = rows._replace(low=low.to(head.weight.dtype))
     if isinstance(teacher, SparseTeacher):
         ids = teacher.ids.to(torch.int64)
         if not ce:
@@ -77,11 +87,11 @@ def flatten(
 
 
 def cast(head: Head, device: str) -> Head:
-    """The head in autocast's dtype where autocast is on; a bias takes the dtype of the weight."""
+    """The head in autocast's dtype where autocast is on; the rest of it follows the weight."""
     dtype = head.weight.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
-    return Head(head.weight.to(dtype), None if head.bias is None else head.bias.to(dtype))
+    return Head._make(None if part is None else part.to(dtype) for part in head)
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

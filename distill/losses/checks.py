@@ -6,9 +6,51 @@ import torch
 from torch import Tensor
 
 from distill.losses.batch import Head, Rows
-from distill.losses.options import IGNORE, Divergence
+from distill.losses.low_rank import LowRank
+from distill.losses.options import IGNORE, IMPLS, Divergence
 from distill.losses.teachers import DenseTeacher, SparseTeacher
 from traces.errors import DistillError
+
+
+def check_call(
+    impl: str, reduction: str, chunk: int | None, compact_below: float, *, dense: bool
+) -> None:
+    """Check how the loss is to be computed.
+
+    Raises:
+        ValueError: an option is out of range or does not go with another.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction is {reduction!r}; allowed: 'sum', 'mean'")
+    if impl not in IMPLS:
+        raise ValueError(f"impl is {impl!r}; allowed: {', '.join(IMPLS)}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk is {chunk!r}; allowed: None or 1 and up")
+    if not 0.0 <= compact_below < 1.0:
+        raise ValueError(f"compact_below is {compact_below!r}; allowed: 0 (exact) to 1, 1 excluded")
+    if compact_below and (dense or impl == "reference"):
+        what = "a DenseTeacher" if dense else "impl 'reference'"
+        raise ValueError(f"compact_below is {compact_below!r}, but {what} knows no compaction")
+
+
+def check_low_rank(low_rank: LowRank, hidden: Tensor, head: Head) -> None:
+    """Check that an adapter fits the head.
+
+    Raises:
+        ValueError: it does not.
+    """
+    vocab, width = head.weight.shape
+    a, b = tuple(low_rank.a.shape), tuple(low_rank.b.shape)
+    if len(a) != 2 or a[1] != width or b != (vocab, a[0]):
+        raise ValueError(
+            f"low_rank has a {a} and b {b}; a head of shape {(vocab, width)} needs "
+            "a [r, H] and b [V, r]"
+        )
+    own = low_rank.hidden
+    if own is not None and own.shape != hidden.shape:
+        raise ValueError(
+            f"low_rank.hidden has shape {tuple(own.shape)}, hidden {tuple(hidden.shape)}"
+        )
 
 
 def check_shapes(
@@ -86,6 +128,9 @@ def check_values(rows: Rows, head: Head, index: Tensor | None) -> None:
     _check_finite("weight", head.weight, None)
     if head.bias is not None:
         _check_finite("bias", head.bias, None)
+    if head.low_weight is not None and rows.low is not None:
+        _check_finite("low_rank.b", head.low_weight, None)
+        _check_finite("hidden @ low_rank.a.T", rows.low, index)
     if rows.teacher is not None:
         _check_finite("the teacher's hidden", rows.teacher, index)
     if rows.logprobs is not None and rows.ids is not None and rows.log_tail is not None:

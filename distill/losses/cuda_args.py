@@ -25,6 +25,7 @@ class SparseArgs(ctypes.Structure):
         *((name, ctypes.c_int) for name in ("vocab", "k", "kind")),
         *((name, ctypes.c_float) for name in ("ce", "smoothing", "z_loss", "softcap", "scale")),
         *((name, ctypes.c_float) for name in ("kd_weight", "temperature", "share")),
+        ("ce_losses", ctypes.c_void_p),
     ]
 
 
@@ -38,13 +39,15 @@ class DenseArgs(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("ce", "smoothing", "z_loss", "softcap", "scale")),
         *((name, ctypes.c_float) for name in ("teacher_softcap", "teacher_scale")),
         *((name, ctypes.c_float) for name in ("kd_weight", "temperature", "share")),
+        ("ce_losses", ctypes.c_void_p),
     ]
 
 
 def sparse_args(tile: Tensor, rows: Rows, options: LossOptions, losses: Tensor) -> SparseArgs:
     """Arguments for `tile` [C, V] with rows `tile.stride(0)` apart; the tensors must stay alive.
 
-    `rows` holds contiguous fp32 and int64 tensors; `losses` fp32 [C] is written.
+    `rows` holds contiguous fp32 and int64 tensors. `losses` fp32 is written: [C], the total, or
+    [2, C] with the part of the cross-entropy below it.
     """
     args = SparseArgs()
     _fill(args, tile, rows, options, losses)
@@ -76,6 +79,7 @@ def _fill(
     assert tile.stride(0) * tile.element_size() % 16 == 0
     assert tile.data_ptr() % 16 == 0
     args.tile, args.losses = tile.data_ptr(), losses.data_ptr()
+    args.ce_losses = losses[1].data_ptr() if losses.dim() == 2 else None
     args.weights, args.targets = _pointer(rows.weights), _pointer(rows.targets)
     args.stride, args.vocab = tile.stride(0), tile.shape[1]
     args.ce, args.smoothing, args.z_loss = options.ce, options.label_smoothing, options.z_loss

@@ -66,21 +66,23 @@ def tile(rows: int, vocab: int, like: Rows, options: LossOptions) -> Tensor:
 
 
 def sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
-    """Weighted losses [C] of the raw logits `tile` [C, V], and the gradient left over them.
+    """Weighted losses [2, C] of the raw logits `tile` [C, V], and the gradient left over them.
+
+    The first row is the total, the second what of it is cross-entropy.
 
     Raises:
         ValueError: more than 128 ids per row.
     """
     if rows.ids is not None and rows.ids.shape[1] > MAX_K:
         raise ValueError(f"the teacher has {rows.ids.shape[1]} ids per row; allowed: {MAX_K}")
-    losses = torch.empty_like(rows.weights)
+    losses = rows.weights.new_empty(2, len(rows.weights))
     args = sparse_args(tile, rows, options, losses)
     return losses, _launch("sparse_rows", args, tile, rows, options)
 
 
 def dense(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
     """The same against the raw logits `teacher` [C, V] of a resident teacher."""
-    losses = torch.empty_like(rows.weights)
+    losses = rows.weights.new_empty(2, len(rows.weights))
     args = dense_args(tile, teacher, rows, options, losses)
     return losses, _launch("dense_rows", args, tile, rows, options)
 

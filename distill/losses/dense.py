@@ -18,9 +18,10 @@ TILES = 6
 
 
 def dense_losses_(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOptions) -> Tensor:
-    """Weighted losses [C] of raw student logits `tile` [C, V], which becomes their gradient.
+    """Weighted losses [2, C] of raw student logits `tile` [C, V], which becomes their gradient.
 
-    `teacher` [C, V] holds the teacher's raw logits and is overwritten.
+    The first row is the total, the second what of it is cross-entropy. `teacher` [C, V] holds the
+    teacher's raw logits and is overwritten.
     """
     kd = options.kd
     assert kd is not None
@@ -32,11 +33,12 @@ def dense_losses_(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOption
     size = kd.weight * kd.temperature * rows.weights
     gradient = logit_gradient(by_share, log_s).mul_(size[:, None])
     total = size * kd.temperature * loss
+    losses = torch.stack([total, torch.zeros_like(total)])
     if options.ce:
         plain = replace(options, kd=None, softcap=None, scale=1.0)
-        total = total + row_losses_(tile, rows, plain)[0]
+        losses += row_losses_(tile, rows, plain)[0]
         tile.add_(gradient)
     else:
         tile.copy_(gradient)
     tile.mul_(options.scale if slope is None else slope)
-    return total
+    return losses

@@ -40,12 +40,16 @@ def hidden_gradient(tile: Tensor, weight: Tensor) -> Tensor:
 
 def weight_gradient(tile: Tensor, hidden: Tensor, out: Tensor, *, first: bool) -> None:
     """`out` [V, H] += `tile` [C, V].T @ `hidden` [C, H]; the first chunk overwrites `out`."""
-    beta = 0.0 if first else 1.0
-    if hidden.dtype == out.dtype or not hidden.is_cuda:
-        torch.addmm(out, tile.T.to(out.dtype), hidden.to(out.dtype), beta=beta, out=out)
+    add_product(out, tile.T, hidden, beta=0.0 if first else 1.0)
+
+
+def add_product(out: Tensor, left: Tensor, right: Tensor, *, beta: float = 1.0) -> None:
+    """`out` = `beta` `out` + `left` @ `right`, summed in the dtype of `out`."""
+    if right.dtype == out.dtype or not right.is_cuda:
+        torch.addmm(out, left.to(out.dtype), right.to(out.dtype), beta=beta, out=out)
     else:
-        narrow = tile.to(hidden.dtype)
-        torch.addmm(out, narrow.T, hidden, out_dtype=out.dtype, beta=beta, out=out)
+        narrow = left.to(right.dtype)
+        torch.addmm(out, narrow, right, out_dtype=out.dtype, beta=beta, out=out)
 
 
 def _widened(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:

@@ -17,12 +17,16 @@ from distill.losses.batch import Head, Rows
 from distill.losses.kernels import choose
 from distill.losses.options import LossOptions
 
+_WANTED = -4  # the place of `wanted` among the operator's arguments
+
 
 @torch.library.custom_op("trace_distill::linear_loss", mutates_args=())
 def _linear_loss(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    low: Tensor | None,
+    low_weight: Tensor | None,
     row_weights: Tensor,
     targets: Tensor | None,
     ids: Tensor | None,
@@ -36,21 +40,23 @@ def _linear_loss(
     wanted: Sequence[bool],
     impl: str,
     chunk: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows = Rows(hidden, row_weights, targets, ids, logprobs, log_tail, teacher_hidden)
+    compact_below: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    rows = Rows(hidden, row_weights, targets, ids, logprobs, log_tail, teacher_hidden, low)
     teacher = None if teacher_weight is None else Head(teacher_weight, teacher_bias)
     sums = chunked.run(
         rows,
-        Head(weight, bias),
+        Head(weight, bias, low_weight),
         teacher,
         LossOptions.decode(kind, numbers),
         chunked.Wanted(*wanted),
         choose(impl, weight.device.type, weight.dtype),
         chunk or None,
+        compact_below,
     )
     none = hidden.new_empty(0)
-    gradients = (none.clone() if part is None else part for part in sums[1:])
-    return (sums.loss, *gradients)  # type: ignore[return-value]
+    gradients = (none.clone() if part is None else part for part in sums[1:-1])
+    return (sums.loss, sums.stats, *gradients)  # type: ignore[return-value]
 
 
 @_linear_loss.register_fake
@@ -58,26 +64,27 @@ def _shapes(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    low: Tensor | None,
+    low_weight: Tensor | None,
     row_weights: Tensor,
     *rest: Any,
 ) -> tuple[Tensor, ...]:
-    wanted = rest[-3]
-    like = (hidden, weight, weight if bias is None else bias)
+    like = (hidden, weight, bias, low, low_weight)
     gradients = (
-        torch.empty_like(part) if want else part.new_empty(0)
-        for part, want in zip(like, wanted, strict=True)
+        torch.empty_like(part) if want and part is not None else hidden.new_empty(0)
+        for part, want in zip(like, rest[_WANTED], strict=True)
     )
-    return (row_weights.new_empty(()), *gradients)
+    return (row_weights.new_empty(()), row_weights.new_empty(6), *gradients)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output[1:])
-    ctx.wanted = inputs[-3]
+    ctx.save_for_backward(*output[2:])
+    ctx.wanted = inputs[_WANTED]
 
 
 def _scale(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    scaled: list[Tensor | None] = [None] * 16
+    scaled: list[Tensor | None] = [None] * 19
     for place, (part, want) in enumerate(zip(ctx.saved_tensors, ctx.wanted, strict=True)):
         if want and upstream is not None:
             # One axis, not none: a scalar would be rounded to the gradient's dtype first.
@@ -95,16 +102,18 @@ def linear_loss(
     options: LossOptions,
     impl: str,
     chunk: int | None = None,
-) -> Tensor:
-    """The weighted sum of the rows' losses, a scalar; equals `reference.linear_loss`.
+    compact_below: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the rows' losses, a scalar, and `Stats` [6] with no gradient.
 
-    `impl` as in `kernels.choose`, `chunk` as in `chunked.run`. Differentiable once.
+    `impl` as in `kernels.choose`, `chunk` and `compact_below` as in `chunked.run`. Equals
+    `reference.linear_loss`; differentiable once.
     """
-    taught = teacher or Head(None, None)  # type: ignore[arg-type]
-    tensors = (rows.hidden, head.weight, head.bias)
+    taught = (None, None) if teacher is None else teacher[:2]
+    tensors = (rows.hidden, head.weight, head.bias, rows.low, head.low_weight)
     on = torch.is_grad_enabled()
     wanted = [on and part is not None and part.requires_grad for part in tensors]
     kind, numbers = options.encode()
-    loss: Tensor
-    loss, *_ = _linear_loss(*tensors, *rows[1:], *taught, kind, numbers, wanted, impl, chunk or 0)
-    return loss
+    rest = (*rows[1:-1], *taught, kind, numbers, wanted, impl, chunk or 0, compact_below)
+    loss, stats, *_ = _linear_loss(*tensors, *rest)
+    return loss, stats.detach()

@@ -21,13 +21,20 @@ _NOTHING = -1e4  # a log share whose exp is 0 and whose product with 0 is not Na
 
 def linear_loss(rows: Rows, head: Head, teacher: Head | None, options: LossOptions) -> Tensor:
     """The weighted sum of the rows' losses, a scalar."""
+    return torch.stack(linear_parts(rows, head, teacher, options)).sum()
+
+
+def linear_parts(
+    rows: Rows, head: Head, teacher: Head | None, options: LossOptions
+) -> tuple[Tensor, Tensor]:
+    """The weighted sums of the rows' cross-entropies and divergences, two scalars."""
     rows, index = keep(rows)
     check_values(rows, head, index)
-    u = logits(rows.hidden, head, options.softcap, options.scale)
-    loss = rows.weights.new_zeros(len(rows.weights))
+    u = logits(rows.hidden, head, options.softcap, options.scale, rows.low)
+    ce = kd = rows.weights.new_zeros(())
     if options.ce:
         assert rows.targets is not None
-        loss = loss + cross_entropy(u, rows.targets, options)
+        ce = torch.sum(rows.weights * cross_entropy(u, rows.targets, options))
     if options.kd is not None:
         if teacher is None:
             log_q, log_s = buckets(u, rows, options.kd)
@@ -38,16 +45,21 @@ def linear_loss(rows: Rows, head: Head, teacher: Head | None, options: LossOptio
             log_q = torch.log_softmax(v.detach() / temperature, 1)
             log_s = torch.log_softmax(u / temperature, 1)
         size = options.kd.weight * options.kd.temperature**2
-        loss = loss + size * between(options.kd, log_q, log_s)
-    return torch.sum(rows.weights * loss)
+        kd = size * torch.sum(rows.weights * between(options.kd, log_q, log_s))
+    return ce, kd
 
 
-def logits(hidden: Tensor, head: Head, softcap: float | None, scale: float) -> Tensor:
+def logits(
+    hidden: Tensor, head: Head, softcap: float | None, scale: float, low: Tensor | None = None
+) -> Tensor:
     """`u` [n, V]: scaled and capped logits in fp32, or fp64 for fp64 input."""
     exact = accumulation_dtype(hidden.dtype)
     bias = None if head.bias is None else head.bias.to(exact)
     with torch.autocast(hidden.device.type, enabled=False):
-        raw = scale * F.linear(hidden.to(exact), head.weight.to(exact), bias)
+        raw = F.linear(hidden.to(exact), head.weight.to(exact), bias)
+        if low is not None and head.low_weight is not None:
+            raw = raw + F.linear(low.to(exact), head.low_weight.to(exact))
+        raw = scale * raw
     return raw if softcap is None else softcap * torch.tanh(raw / softcap)
 
 

@@ -43,8 +43,9 @@ def row_losses_(
     sweeps: MakeSweeps = TorchSweeps,
     shard: VocabShard | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weighted losses [C] of raw logits `tile` [C, V], and their gradient, which lies over it.
+    """Weighted losses [2, C] of raw logits `tile` [C, V], and their gradient, which lies over it.
 
+    The first row of the losses is the total, the second what of it is cross-entropy.
     Of `rows` this reads `weights`; `targets` where there is a cross-entropy; `ids`, `logprobs` and
     `log_tail` where there is a divergence. With a `shard` the tile holds its columns only.
     """
@@ -69,7 +70,7 @@ def row_losses_(
 def _head(
     special: Special, rest: Rest, rows: Rows, options: LossOptions, vocab: int
 ) -> tuple[Tensor, Tensor, Mass]:
-    """Weighted losses [C], gradients [C, m] by the special u, and the gradient of the rest."""
+    """Weighted losses [2, C], gradients [C, m] by the special u, and the gradient of the rest."""
     weights, terms = rows.weights, []
     even = None
     if options.ce:
@@ -82,7 +83,9 @@ def _head(
     if options.kd is not None:
         lse = rest.lse if rest.warm is None else rest.warm
         terms.append(_sparse(options.kd, special, lse, rows))
-    loss = weights * sum(term.loss for term in terms)
+    none = torch.zeros_like(weights)
+    ce = terms[0].loss if options.ce else none
+    loss = weights * torch.stack([sum((term.loss for term in terms), none), ce])
     entries = weights[:, None] * sum(term.special for term in terms)
     if even is not None:
         entries = entries - even[:, None]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from distill.artifacts import EvaluationSummary, Gain, RowReport
+from distill.artifacts import EvaluationSummary, Gain, RowReport, TrainPoint
 from distill.report import charts, text
 from distill.report.files import RunFiles, read_run
 from distill.run import write_atomically
@@ -70,9 +70,21 @@ def render(run: RunFiles) -> str:
             loss_chart=charts.loss_curve(
                 run.points, run.training.best_step if run.training else None
             ),
+            loss_parts=loss_parts(run.points),
             total_seconds=sum(stage.seconds for stage in run.manifest.stages.values()),
         )
     )
+
+
+def loss_parts(points: Sequence[TrainPoint]) -> list[tuple[str, float, float]]:
+    """Name, first and last value of the parts that the training loss was logged in."""
+    named = (("Cross-entropy", "ce_loss"), ("Divergence from the teacher", "kd_loss"))
+    found = []
+    for name, field in named:
+        values = [value for point in points if (value := getattr(point, field)) is not None]
+        if values:
+            found.append((name, values[0], values[-1]))
+    return found
 
 
 def headline(summary: EvaluationSummary | None) -> Gain | None:

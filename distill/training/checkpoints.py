@@ -42,6 +42,10 @@ def points(history: Sequence[Mapping[str, Any]]) -> list[TrainPoint]:
                     learning_rate=entry.get("learning_rate"),
                     grad_norm=entry.get("grad_norm"),
                     trained_tokens=entry.get("trained_tokens"),
+                    ce_loss=entry.get("ce_loss"),
+                    kd_loss=entry.get("kd_loss"),
+                    kept_columns=entry.get("kept_columns"),
+                    dropped_mass=entry.get("dropped_mass"),
                 )
             )
     return found

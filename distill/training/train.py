@@ -23,6 +23,7 @@ from distill.dataset import read_rows
 from distill.run import write_struct
 from distill.teacher_rows import TeacherTable
 from distill.training.checkpoints import LogAndStop, last_checkpoint, points
+from distill.training.head import adapts_head, untie_head
 from distill.training.save import save_student
 from distill.training.teacher import ROW
 from distill.training.trainer import LossOptions, TraceTrainer, trained_tokens
@@ -88,6 +89,9 @@ def train_student(
     tokenizer = load_tokenizer(model, revision)
     set_seed(options.seed)
     student = load_student(model, revision, options)
+    adapters = peft_config(options.mode, lora)
+    if adapts_head(student, adapters):
+        untie_head(student)
     use_cache = student.config.use_cache
     log = LogAndStop(folder / "log.jsonl", stopping, on_step)
     trainer = TraceTrainer(
@@ -102,7 +106,7 @@ def train_student(
         eval_dataset=Dataset.from_list(sides["validation"]) if sides["validation"] else None,
         # TRL sets a padding token on it; the student's own must stay as it is.
         processing_class=copy.deepcopy(tokenizer),
-        peft_config=peft_config(options.mode, lora),
+        peft_config=adapters,
         callbacks=[log],
         loss=loss,
         teacher=teacher,

@@ -40,9 +40,11 @@ class Pool:
         self.timeout_s = timeout_s
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
         self._programs: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self._scorers: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(_Worker("worker", timeout_s))
             self._programs.put(_Worker("zygote", timeout_s))
+            self._scorers.put(_Worker("gym_worker", timeout_s))
 
     def compare(self, pending: Pending) -> Check:
         """The verdict of the symbolic tier. A limit that is hit gives unknown, with the limit."""
@@ -52,6 +54,15 @@ class Pool:
         finally:
             self._idle.put(worker)
         return Check(cast(Outcome, reply["outcome"]), "symbolic", reply["reason"])
+
+    def score(self, dataset: str, entry: dict[str, Any], answer: str) -> Check:
+        """The verdict of a scorer of reasoning-gym on `answer`."""
+        worker = self._scorers.get()
+        try:
+            reply = worker.ask({"dataset": dataset, "entry": entry, "answer": answer})
+        finally:
+            self._scorers.put(worker)
+        return Check(cast(Outcome, reply["outcome"]), "gym", reply["reason"])
 
     def run_program(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a jailed program did (`traces.verify.zygote.run`).
@@ -67,7 +78,7 @@ class Pool:
 
     def close(self) -> None:
         """End all processes. A later comparison starts them again."""
-        for workers in (self._idle, self._programs):
+        for workers in (self._idle, self._programs, self._scorers):
             idle = [workers.get() for _ in range(self.workers)]
             for worker in idle:
                 worker.stop()
@@ -90,6 +101,7 @@ class _Worker:
 
     def __init__(self, module: str, cpu_s: float) -> None:
         self.module = module
+        self.needs = "reasoning_gym" if module == "gym_worker" else "math_verify"
         self.cpu_s = cpu_s
         self.missing = ""  # why this machine cannot run it
         # Only a process that is stuck without using CPU time is ended by the clock.
@@ -165,8 +177,8 @@ class _Worker:
         except (EOFError, TimeoutError) as error:
             self.stop()
             raise DistillError(
-                "the process that compares formulas does not start",
-                "try `python -c 'import math_verify'`; reinstall math-verify if it fails",
+                "the process that judges answers does not start",
+                f"try `python -c 'import {self.needs}'`; reinstall it if that fails",
             ) from error
 
     def stop(self) -> None:

@@ -67,8 +67,8 @@ def test_the_operator_keeps_the_rules_of_torch() -> None:
     flat = hidden.detach().reshape(14, 5).requires_grad_()
     rows = Rows(flat, torch.ones(14), targets.reshape(14))
     kind, numbers = LossOptions(label_smoothing=0.1, z_loss=1e-3).encode()
-    call: Any = (rows.hidden, weight, None, *rows[1:], None, None)
-    call = (*call, kind, numbers, [True, True, False], "chunked", 4)
+    call: Any = (rows.hidden, weight, None, None, None, *rows[1:-1], None, None)
+    call = (*call, kind, numbers, [True, True, False, False, False], "chunked", 4, 0.0)
     torch.library.opcheck(torch.ops.trace_distill.linear_loss.default, call)
 
 
@@ -94,7 +94,7 @@ def test_the_upstream_gradient_is_not_rounded_to_bf16() -> None:
     """bf16(1/3) is 0.2 % off: every entry would be."""
     hidden, weight, targets = make(torch.bfloat16)
     rows = Rows(hidden.reshape(14, 5), torch.ones(14), targets.reshape(14))
-    loss = op.linear_loss(rows, Head(weight, None), None, LossOptions(), "chunked")
+    loss, _ = op.linear_loss(rows, Head(weight, None), None, LossOptions(), "chunked")
     (whole,) = torch.autograd.grad(loss, hidden, retain_graph=True)
     (third,) = torch.autograd.grad(loss / 3, hidden)
     want = (whole.double() / 3).bfloat16()

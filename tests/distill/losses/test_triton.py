@@ -39,9 +39,9 @@ def compiled(name: str, target: tuple[Any, ...], **types: Any) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from distill.losses import triton_rows
+    from distill.losses import triton_kernels
 
-    kernel = getattr(triton_rows, name)
+    kernel = getattr(triton_kernels, f"{name}_kernel")
     constants = {key: value for key, value in types.items() if key.isupper()}
     signature = dict.fromkeys(kernel.arg_names, "fp32")
     signature |= {key: "i64" for key in kernel.arg_names if key.endswith("stride")}
@@ -58,13 +58,13 @@ def test_kernels_compile_for_gpus_that_are_not_here(
     import triton
 
     monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
-    tile = {"tile": "*fp32", "vocab": "i32", "CAP": True, "WARM": True}
-    sparse = {**tile, "rows": "i32", "BLOCK": 4096}
+    tile = {"tile": "*fp32", "rows": "i32", "vocab": "i32", "CAP": True, "WARM": True}
+    sparse = {**tile, "BLOCK": 4096}
     built = [
-        compiled("_sums", target, stats="*fp32", **sparse),
-        compiled("_gradient", target, out="*bf16", factors="*fp32", **sparse),
+        compiled("sums", target, stats="*fp32", **sparse),
+        compiled("gradient", target, out="*bf16", factors="*fp32", **sparse),
         compiled(
-            "_dense",
+            "dense",
             target,
             **dict.fromkeys(("teacher", "weights", "losses"), "*fp32"),
             **{"out": "*bf16", "targets": "*i64", "KIND": 3, "CE": True, "TEACHER_CAP": True},
