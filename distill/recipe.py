@@ -69,6 +69,15 @@ class Curate(Section):
     max_tokens: PositiveInt | None = None
     loop_tail_chars: PositiveInt | None = Field(400, description="Periodic tail of this length.")
     loop_ngram_share: Share | None = Field(0.2, description="Share of repeated word 10-grams.")
+    loop_masked_share: Share | None = Field(
+        None, description="The same with numbers masked; worked arithmetic repeats itself so."
+    )
+    max_compression: float | None = Field(
+        None, gt=1, description="Characters per byte of fast zstd; prose has 2, loops 20 and more."
+    )
+    foreign_script: Share | None = Field(
+        0.05, description="Share of letters neither Latin nor Greek nor in the question's scripts."
+    )
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
