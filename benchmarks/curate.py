@@ -1,6 +1,6 @@
 """Curation against its peers on one core: copies found, verdicts, megabytes per CPU second.
 
-    python benchmarks/curate.py [--traces 2000] [--json-only]
+    python -m benchmarks.curate [--traces 2000]
 
 Peers (datasketch, rensa) are measured where they are installed; otherwise their figures are null.
 The order of the measurements is interleaved over the rounds. The last line is one JSON object.
@@ -19,15 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import verify_bench
 from traces.curate import rows
 from traces.curate.scan import read_grams, similarity, sketch
 from traces.jsonio import Faults
-from traces.record import Reference
-from traces.verify.pool import Pool
-from traces.verify.rows import KINDS
-from traces.verify.run import begin_check, score_text
 
-HARD = Path(__file__).with_name("hard_answers.jsonl")
 WORDS = 4000
 
 
@@ -155,64 +151,12 @@ def measure_scan(texts: list[str]) -> dict[str, Any]:
     return {"scan_mb_per_cpu_s": round(sum(map(len, texts)) / used / 1e6, 1)}
 
 
-def measure_verdicts() -> dict[str, Any]:
-    """Numeric verdicts per CPU second, and the hard set beside math-verify alone."""
-    cases = [
-        (Reference("math", "72"), "So it is \\boxed{72}."),
-        (Reference("math", "1250"), "Adding up. The answer is 1,250."),
-        (Reference("math", "0.75"), "\\boxed{\\frac{3}{4}}"),
-        (Reference("math", "18"), "\\boxed{19}"),
-    ]
-
-    def numeric() -> None:
-        for _ in range(1000):
-            for reference, text in cases:
-                begin_check(reference, text, question="How many are there?")
-
-    numeric()
-    figures: dict[str, Any] = {"numeric_per_cpu_s": round(4000 / cpu_s(numeric))}
-    hard = [json.loads(line) for line in HARD.read_text().splitlines()]
-    counts = {"ours": [0, 0, 0], "math_verify": [0, 0, 0]}
-    with Pool(1, 2.0) as pool:
-        for case in hard:
-            reference = Reference(KINDS[case["kind"]], case["gold"], case.get("choices", {}))
-            question = case["question"]
-            check = score_text(
-                reference, case["response"], lenient=False, pool=pool, question=question
-            )
-            _count(counts["ours"], check.outcome, case["verdict"])
-            _count(counts["math_verify"], math_verify(case), case["verdict"])
-    for name, (accepts, rejects, unknown) in counts.items():
-        figures[f"hard_{name}"] = {
-            "cases": len(hard),
-            "false_accepts": accepts,
-            "false_rejects": rejects,
-            "needless_unknown": unknown,
-        }
-    return figures
-
-
-def _count(counts: list[int], outcome: str, wanted: str) -> None:
-    if outcome != wanted:
-        counts[("right", "wrong", "unknown").index(outcome)] += 1
-
-
-def math_verify(case: dict[str, Any]) -> str:
-    """What math-verify alone says, in this process, with its own limits."""
-    from math_verify import parse, verify
-
-    try:
-        gold = parse(f"\\boxed{{{case['gold']}}}")
-        return "right" if verify(gold, parse(case["response"])) else "wrong"
-    except Exception:
-        return "unknown"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--traces", type=int, default=2000)
     parser.add_argument("--crowd", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
+    verify_bench.add_options(parser)
     options = parser.parse_args()
     figures: dict[str, Any] = {"traces": options.traces}
     with tempfile.TemporaryDirectory() as name:
@@ -220,7 +164,7 @@ def main() -> None:
         figures |= measure_dedup(options.traces, options.rounds, folder)
         figures |= measure_crowd(options.crowd, folder)
     figures |= measure_scan(corpus(200, 3)[0])
-    figures |= measure_verdicts()
+    figures |= verify_bench.measure(options)
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     for key, value in figures.items():
         print(f"{key:28} {value}")
