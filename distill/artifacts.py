@@ -31,6 +31,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     teacher: TeacherRecord | None = None
     endpoints: list[dict[str, Any]] = []  # what the canary calls learnt
     licence: Finding | None = None  # whether its outputs may train a model, as acknowledged
+    other_licences: list[Finding] = []  # of the teachers that wrote questions
     stages: dict[str, StageRecord] = {}
     begun: dict[str, str] = {}  # fingerprints of stages that have begun and not finished
 

@@ -7,9 +7,9 @@ from statistics import fmean
 
 import msgspec
 
-from distill.recipe import FileSource, Source
+from distill.recipe import Source
 from distill.recipe_file import LoadedRecipe
-from distill.sources import load_prompts, teacher_context
+from distill.sources import load_prompts, source_name, teacher_context
 from traces.record import Message
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -36,7 +36,7 @@ def measure(sources: Sequence[Source], loaded: LoadedRecipe, split: str) -> Ques
     """
     tokens, how = _tokenizer(loaded)
     prompts = load_prompts(loaded, sources, split)
-    names = [s.path if isinstance(s, FileSource) else s.task for s in sources]
+    names = [source_name(source) for source in sources]
     lengths = [tokens(_text(prompt.messages)) for prompt in prompts]
     context = tokens(_text(teacher_context(loaded)))
     return Questions(len(prompts), ", ".join(names), fmean(lengths), max(lengths), context, how)

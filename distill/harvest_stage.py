@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from distill.recipe import EndpointTeacher, FileTeacher, LocalTeacher, Recipe
+from distill.recipe import DocumentSource, EndpointTeacher, FileTeacher, Recipe, SolverTeacher
+from distill.recipe import Teacher as TeacherSection
 from distill.recipe_needs import is_path
 from traces.budget import Budget, Caps, Price
 from traces.errors import DataError, TeacherError
@@ -21,9 +22,8 @@ from traces.teachers.protocol import Teacher
 from traces.waves import Target
 
 
-def price_of(recipe: Recipe) -> Price | None:
+def price_of(teacher: TeacherSection) -> Price | None:
     """What the teacher's tokens cost; None where the recipe does not say."""
-    teacher = recipe.teacher
     if not isinstance(teacher, EndpointTeacher) or teacher.price is None:
         return None
     return Price.of_dollars(**teacher.price.model_dump())
@@ -36,7 +36,7 @@ def budget_of(recipe: Recipe) -> Budget | None:
         UserError: a cap in money without a price.
     """
     caps = Caps(**recipe.harvest.caps.model_dump())
-    return Budget(caps, price_of(recipe)) if caps.any() else None
+    return Budget(caps, price_of(recipe.teacher)) if caps.any() else None
 
 
 @contextmanager
@@ -68,8 +68,27 @@ def target_of(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Target | No
         yield Target(section.until_right, judge, section.give_up, verify.workers)
 
 
-def licence_of(recipe: Recipe) -> Finding | None:
-    """What the registry says of the teacher, acknowledged; None where no model was asked.
+def finding_of(teacher: TeacherSection) -> Finding | None:
+    """What the registry says of a teacher; None where no model is asked."""
+    if isinstance(teacher, SolverTeacher):
+        return None
+    hosts: tuple[str, ...] = ()
+    route = ""
+    if isinstance(teacher, EndpointTeacher):
+        urls = [teacher.base_url] if isinstance(teacher.base_url, str) else teacher.base_url
+        hosts = tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in urls))
+        route = find_profile(teacher.profile, hosts[0]).licence_route
+    return find_licence(
+        teacher.model,
+        declared=teacher.licence,
+        pinned=teacher.licence_sha256,
+        hosts=hosts,
+        route=route,
+    )
+
+
+def licence_of(teacher: TeacherSection) -> Finding | None:
+    """What the registry says of a teacher, acknowledged; None where no model is asked.
 
     A model in a folder of the user's, and completions that somebody saved, are the user's word
     unless the registry knows them.
@@ -77,20 +96,19 @@ def licence_of(recipe: Recipe) -> Finding | None:
     Raises:
         UserError: its outputs may not train a model, or nobody knows, and nothing was said to that.
     """
-    teacher = recipe.teacher
-    if isinstance(teacher, EndpointTeacher):
-        urls = [teacher.base_url] if isinstance(teacher.base_url, str) else teacher.base_url
-        hosts = tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in urls))
-        route = find_profile(teacher.profile, hosts[0]).licence_route
-        found = find_licence(teacher.model, declared=teacher.licence, hosts=hosts, route=route)
-        return accept(found, teacher.licence_ack)
-    if isinstance(teacher, LocalTeacher | FileTeacher):
-        found = find_licence(teacher.model, declared=teacher.licence)
-        own = isinstance(teacher, FileTeacher) or is_path(teacher.model)
-        if found.outputs == "unknown" and own:
-            return found
-        return accept(found, teacher.licence_ack)
-    return None
+    found = finding_of(teacher)
+    if found is None or isinstance(teacher, SolverTeacher):
+        return None
+    own = isinstance(teacher, FileTeacher) or is_path(teacher.model)
+    if found.outputs == "unknown" and own and not isinstance(teacher, EndpointTeacher):
+        return found
+    return accept(found, teacher.licence_ack)
+
+
+def writers_licences(recipe: Recipe) -> list[Finding]:
+    """The same of the teachers that write questions about documents."""
+    writers = [s.teacher for s in recipe.prompts if isinstance(s, DocumentSource) and s.teacher]
+    return [found for writer in writers if (found := licence_of(writer)) is not None]
 
 
 def facts_of(teacher: Teacher, top_logprobs: int) -> list[dict[str, Any]]:

@@ -19,11 +19,13 @@ from distill.job import Job
 from distill.kd import check_kd, scores_state
 from distill.preflight import Preflight
 from distill.progress import Progress
+from distill.questions import write_questions
 from distill.recipe_file import LoadedRecipe
 from distill.report.build import build_report
 from distill.run import read_struct
 from distill.sources import source_state, teacher_state
 from traces.errors import MissingDependencyError
+from traces.licence import notes
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
 CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 1, "dataset": 1, "train": 1}
@@ -57,6 +59,7 @@ def run_pipeline(
     last = STAGES.index(upto)
     if last >= STAGES.index("dataset"):
         check_kd(loaded, job.path("harvest/traces.sqlite"))
+    write_questions(loaded, stopping=stopping, say=say)
     if job.run.is_new:  # all proofs come before the directory is made
         for stage_name in STAGES[: last + 1]:
             prove(job.proved, stage_name)
@@ -199,10 +202,13 @@ def check(loaded: LoadedRecipe) -> list[str]:
     training, held_out = proved.prompts
     teacher = proved.teacher.record
     lines = [
+        *(f"{name}: {count} questions ({kind})" for name, kind, count in proved.counts),
         f"{len(training)} training questions and {len(held_out)} held out, none in both",
         "every reference answer passes its own verifier",
         f"the teacher {teacher.model} ({teacher.kind}) is ready",
     ]
+    if proved.licence is not None:
+        lines += notes(proved.licence)
     try:
         prove(proved, "dataset")
     except MissingDependencyError as error:

@@ -7,7 +7,7 @@ from functools import cached_property
 from distill.harvest_stage import budget_of, facts_of, licence_of
 from distill.recipe_file import LoadedRecipe
 from distill.rows import RowFormat, row_format
-from distill.sources import load_prompts, make_teacher
+from distill.sources import load_each, make_teacher, source_name
 from traces.curate.overlap import exact_overlap
 from traces.licence import Finding
 from traces.record import Message, Prompt
@@ -26,14 +26,23 @@ class Preflight:
 
     def __init__(self, loaded: LoadedRecipe) -> None:
         self.loaded = loaded
+        self.counts: list[tuple[str, str, int]] = []
+        """Name, kind and number of prompts of each source, once `prompts` was asked for."""
         self._kinds: list[Turns] = [(Message("user", "?"),)]
 
     @cached_property
     def prompts(self) -> tuple[list[Prompt], list[Prompt]]:
         """Training prompts and held-out problems: references pass their verifiers, none in both."""
         recipe = self.loaded.recipe
-        training = load_prompts(self.loaded, recipe.prompts, "train")
-        held_out = load_prompts(self.loaded, recipe.evaluate.problems, "test")
+        found = [
+            load_each(self.loaded, recipe.prompts, "train"),
+            load_each(self.loaded, recipe.evaluate.problems, "test"),
+        ]
+        training, held_out = ([prompt for each in part for prompt in each] for part in found)
+        self.counts = [
+            (source_name(source), source.kind, len(each))
+            for source, each in zip(recipe.prompts, found[0], strict=True)
+        ]
         check_gold(training)
         check_gold(held_out, need_reference=True)
         exact_overlap(training, held_out)
@@ -55,7 +64,7 @@ class Preflight:
     @cached_property
     def licence(self) -> Finding | None:
         """Whether the teacher's outputs may train a model, as the user acknowledged."""
-        return licence_of(self.loaded.recipe)
+        return licence_of(self.loaded.recipe.teacher)
 
     @cached_property
     def row_format(self) -> RowFormat:

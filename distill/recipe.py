@@ -18,6 +18,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from distill.recipe_sources import DocumentSource as DocumentSource
+from distill.recipe_sources import FileSource as FileSource
+from distill.recipe_sources import GymSource as GymSource
+from distill.recipe_sources import HubSource as HubSource
+from distill.recipe_sources import Source as Source
+from distill.recipe_sources import TaskSource as TaskSource
 from distill.recipe_teacher import EndpointTeacher as EndpointTeacher
 from distill.recipe_teacher import Example as Example
 from distill.recipe_teacher import FileTeacher as FileTeacher
@@ -27,35 +33,6 @@ from distill.recipe_teacher import Section as Section
 from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
 from distill.recipe_teacher import Teacher as Teacher
-
-
-class TaskSource(Section):
-    """Problems from a procedural family, generated with worked solutions and checkers."""
-
-    kind: Literal["task"]
-    task: str = Field(description="A family of `traces.tasks`, such as `largest-of-four`.")
-    count: PositiveInt = Field(description="How many problems.")
-    seed: int = Field(0, description="Other seeds give other problems of the same split.")
-
-
-class FileSource(Section):
-    """Problems from a JSON Lines or Parquet file of yours."""
-
-    kind: Literal["file"]
-    path: str = Field(description="Relative to the recipe.")
-    question: str | None = Field(None, description="Column of the question; detected if unset.")
-    answer: str | None = Field(None, description="Column of the reference answer; detected.")
-    choices: str | None = Field(None, description="Column of the choices (map or list).")
-    verifier: Literal["auto", "math", "choice", "text", "none"] = Field(
-        "auto", description="How answers are checked; `none` keeps traces unverified."
-    )
-    instruction: str = Field("", description="Added after each question, for teacher and student.")
-    system: str = Field("", description="System message of every prompt, seen by the student too.")
-    domain: str = ""
-    limit: PositiveInt | None = Field(None, description="Take only the first problems.")
-
-
-Source = Annotated[TaskSource | FileSource, Field(discriminator="kind")]
 
 
 class Verify(Section):
@@ -92,6 +69,15 @@ class Curate(Section):
     max_tokens: PositiveInt | None = None
     loop_tail_chars: PositiveInt | None = Field(400, description="Periodic tail of this length.")
     loop_ngram_share: Share | None = Field(0.2, description="Share of repeated word 10-grams.")
+    loop_masked_share: Share | None = Field(
+        None, description="The same with numbers masked; worked arithmetic repeats itself so."
+    )
+    max_compression: float | None = Field(
+        None, gt=1, description="Characters per byte of fast zstd; prose has 2, loops 20 and more."
+    )
+    foreign_script: Share | None = Field(
+        0.05, description="Share of letters neither Latin nor Greek nor in the question's scripts."
+    )
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
@@ -150,7 +136,7 @@ class Loss(Section):
 
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
-    impl: Literal["auto", "reference", "chunked", "cuda"] = "auto"
+    impl: Literal["auto", "reference", "chunked", "triton", "cuda"] = "auto"
     compact_below: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="Approximate gradient: columns below it go by a rank-1 term; 0 is exact."
     )

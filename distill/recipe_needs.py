@@ -6,7 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill.recipe import EndpointTeacher, FileSource, FileTeacher, LocalTeacher, Recipe
+from distill.recipe import (
+    DocumentSource,
+    EndpointTeacher,
+    FileSource,
+    FileTeacher,
+    HubSource,
+    LocalTeacher,
+    Recipe,
+    Teacher,
+)
 from distill.recipe_words import nearest
 from distill.yaml_lines import Path as Place
 
@@ -24,12 +33,12 @@ def missing(recipe: Recipe, base: Path) -> Iterator[tuple[Place, str]]:
             folder = wanted.parent
             names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
             yield place, f"no file {str(wanted)!r}{nearest(wanted.name, sorted(names))}"
-    teacher = recipe.teacher
-    if isinstance(teacher, EndpointTeacher) and teacher.api_key_env:
-        name = teacher.api_key_env
-        if not os.environ.get(name):
-            problem = f"the environment variable {name} is not set; run `export {name}=...`"
-            yield ("teacher", "api_key_env"), problem
+    for where, teacher in _teachers(recipe):
+        if isinstance(teacher, EndpointTeacher) and teacher.api_key_env:
+            name = teacher.api_key_env
+            if not os.environ.get(name):
+                problem = f"the environment variable {name} is not set; run `export {name}=...`"
+                yield (*where, "api_key_env"), problem
 
 
 def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
@@ -40,16 +49,30 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         for index, source in enumerate(sources):
             if isinstance(source, FileSource):
                 yield (*prefix, index, "path"), source.path
-    teacher = recipe.teacher
-    if isinstance(teacher, FileTeacher):
-        yield ("teacher", "path"), teacher.path
-    if isinstance(teacher, LocalTeacher):
-        if teacher.adapter:
-            yield ("teacher", "adapter"), teacher.adapter
-        if is_path(teacher.model):
-            yield ("teacher", "model"), teacher.model
+            elif isinstance(source, HubSource) and is_path(source.dataset):
+                yield (*prefix, index, "dataset"), source.dataset
+            elif isinstance(source, DocumentSource):
+                for number, path in enumerate(source.paths):
+                    if not set(path) & set("*?["):
+                        yield (*prefix, index, "paths", number), path
+    for where, teacher in _teachers(recipe):
+        if isinstance(teacher, FileTeacher):
+            yield (*where, "path"), teacher.path
+        if isinstance(teacher, LocalTeacher):
+            if teacher.adapter:
+                yield (*where, "adapter"), teacher.adapter
+            if is_path(teacher.model):
+                yield (*where, "model"), teacher.model
     if is_path(recipe.student.model):
         yield ("student", "model"), recipe.student.model
+
+
+def _teachers(recipe: Recipe) -> Iterator[tuple[Place, Teacher]]:
+    """The recipe's teacher, and those that write questions, each with its place."""
+    yield ("teacher",), recipe.teacher
+    for index, source in enumerate(recipe.prompts):
+        if isinstance(source, DocumentSource) and source.teacher is not None:
+            yield ("prompts", index, "teacher"), source.teacher
 
 
 def is_path(model: str) -> bool:

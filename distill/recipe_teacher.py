@@ -22,6 +22,9 @@ class Example(Section):
     response: str
 
 
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+
+
 class Prompted(Section):
     """A teacher that is asked: what it sees besides the prompt (context distillation)."""
 
@@ -30,6 +33,7 @@ class Prompted(Section):
     )
     system: str = Field("", description="System prompt for the teacher alone.")
     licence: str = Field("", description="Licence of the teacher's outputs, kept with each trace.")
+    licence_sha256: Sha256 = Field("", description="Of the licence's text: `distill licence hash`.")
     licence_ack: str = Field("", description="Why you may train on its outputs all the same.")
 
 

@@ -31,6 +31,7 @@ FOREIGN_NAMES = {
 }
 """What other trainers and clients call our fields."""
 
+SOURCES = ("prompts", "evaluate.problems")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
@@ -98,6 +99,8 @@ def unknown_key(key: str, model: type[Section], path: Path) -> str:
     """Why `key` is not a field of `model`, and where it belongs if anywhere."""
     name = FOREIGN_NAMES.get(key, key)
     homes = [home for home in places().get(name, ()) if home != dotted(path)]
+    # A source of documents has a teacher and sampling of its own; few mean that.
+    homes = [home for home in homes if not home.startswith(SOURCES)] or homes
     if key != name and name in model.model_fields:
         return f"unknown key; did you mean {name}?"
     if "." in key and key.partition(".")[0] in model.model_fields:

@@ -6,16 +6,21 @@ import os
 from collections.abc import Sequence
 
 from distill.recipe import (
+    DocumentSource,
     EndpointTeacher,
     FileSource,
     FileTeacher,
+    GymSource,
+    HubSource,
     LocalTeacher,
     SolverTeacher,
     Source,
     TaskSource,
     Thinking,
 )
+from distill.recipe import Teacher as TeacherSection
 from distill.recipe_file import LoadedRecipe
+from distill.recipe_needs import is_path
 from traces.errors import UserError
 from traces.keys import content_hash
 from traces.record import Message, Prompt
@@ -32,21 +37,44 @@ def load_prompts(loaded: LoadedRecipe, sources: Sequence[Source], split: str) ->
     Raises:
         UserError: a source is unusable, or two prompts are the same.
     """
-    found: list[Prompt] = []
-    for source in sources:
-        found += _load(loaded, source, split)
-    if len({prompt.id for prompt in found}) != len(found):
-        first: dict[str, str] = {}
-        for prompt in found:
-            if prompt.id in first:
-                raise UserError(f"{first[prompt.id]} and {prompt.source} are the same prompt")
-            first[prompt.id] = prompt.source
+    return [prompt for found in load_each(loaded, sources, split) for prompt in found]
+
+
+def load_each(loaded: LoadedRecipe, sources: Sequence[Source], split: str) -> list[list[Prompt]]:
+    """The prompts of each source. Raises as `load_prompts`."""
+    found = [_load(loaded, source, split) for source in sources]
+    first: dict[str, str] = {}
+    for prompt in (prompt for prompts in found for prompt in prompts):
+        if prompt.id in first:
+            raise UserError(f"{first[prompt.id]} and {prompt.source} are the same prompt")
+        first[prompt.id] = prompt.source
     return found
+
+
+def source_name(source: Source) -> str:
+    """What to call a source: its file, dataset, task or documents."""
+    if isinstance(source, FileSource):
+        return source.path
+    if isinstance(source, TaskSource):
+        return source.task
+    if isinstance(source, DocumentSource):
+        return f"questions about {', '.join(source.paths)}"
+    return f"gym/{source.dataset}" if isinstance(source, GymSource) else source.dataset
 
 
 def _load(loaded: LoadedRecipe, source: Source, split: str) -> list[Prompt]:
     if isinstance(source, TaskSource):
         return task_prompts(source.task, source.count, source.seed, split)
+    if isinstance(source, GymSource):
+        from traces.gym import gym_prompts
+
+        return gym_prompts(**source.model_dump(exclude={"kind"}), split=split)
+    if isinstance(source, DocumentSource):
+        from distill.questions import stored_questions
+
+        return stored_questions(loaded, source, split)
+    if isinstance(source, HubSource):
+        return _from_hub(loaded, source)
     from traces.prompts import load_prompts as load_file
 
     return load_file(
@@ -55,13 +83,35 @@ def _load(loaded: LoadedRecipe, source: Source, split: str) -> list[Prompt]:
     )
 
 
+def _from_hub(loaded: LoadedRecipe, source: HubSource) -> list[Prompt]:
+    from traces.hub_rows import dataset_name, hub_rows, origin
+    from traces.prompts import prompts_from
+
+    config, revision = source.config, source.revision
+    dataset = str(loaded.resolve(source.dataset)) if is_path(source.dataset) else source.dataset
+    return prompts_from(
+        hub_rows(dataset, config=config, split=source.split, revision=revision),
+        dataset_name(dataset, revision),
+        **source.model_dump(exclude={"kind", "dataset", "split", "config", "revision"}),
+        metadata=origin(source.dataset, config, revision),
+    )
+
+
 def source_state(loaded: LoadedRecipe, sources: Sequence[Source]) -> str:
     """A hash that changes when what a source would give changes."""
     state: list[object] = []
     for source in sources:
-        state.append(source.model_dump())
+        state.append(source.model_dump(mode="json"))
         if isinstance(source, FileSource):
             state.append(file_sha(loaded, source.path))
+        elif isinstance(source, DocumentSource):
+            from distill.questions import questions_state
+
+            state.append(questions_state(loaded, source))
+        elif isinstance(source, HubSource) and is_path(source.dataset):
+            root = loaded.resolve(source.dataset)
+            files = sorted(path for path in root.rglob("*") if path.is_file())
+            state += [file_sha(loaded, str(path)) for path in files]
     return content_hash(state)
 
 
@@ -76,14 +126,14 @@ def file_sha(loaded: LoadedRecipe, path: str) -> str:
     return digest.hexdigest()
 
 
-def make_teacher(loaded: LoadedRecipe) -> Teacher:
-    """The recipe's teacher, not yet asked anything.
+def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) -> Teacher:
+    """The recipe's teacher, not yet asked anything; of another `section` with its system prompt.
 
     Raises:
         UserError: it is set up wrongly.
     """
-    section = loaded.recipe.teacher
-    context = teacher_context(loaded)
+    context = teacher_context(loaded) if section is None else _system(section)
+    section = section or loaded.recipe.teacher
     if isinstance(section, LocalTeacher):
         from traces.teachers.local import LocalTeacher as Local
 
@@ -112,7 +162,7 @@ def make_teacher(loaded: LoadedRecipe) -> Teacher:
             idle_s=section.idle_s,
             profile=section.profile,
             stream=section.stream,
-            price=price_of(loaded.recipe),
+            price=price_of(section),
             extra_body=section.extra_body,
             context=context,
             licence=section.licence,
@@ -140,12 +190,17 @@ def make_teacher(loaded: LoadedRecipe) -> Teacher:
     return Solver(thinking_open=thinking.open, thinking_close=thinking.close)
 
 
+def _system(section: TeacherSection) -> tuple[Message, ...]:
+    text = "" if isinstance(section, SolverTeacher) else section.system
+    return (Message("system", text),) if text else ()
+
+
 def teacher_context(loaded: LoadedRecipe) -> tuple[Message, ...]:
     """What the teacher sees and the student does not: a system prompt and worked examples."""
     section = loaded.recipe.teacher
     if isinstance(section, SolverTeacher):
         return ()
-    context = [Message("system", section.system)] if section.system else []
+    context = list(_system(section))
     if isinstance(section.worked_examples, int):
         return (*context, *_task_examples(loaded, section.worked_examples))
     for example in section.worked_examples:
@@ -183,7 +238,7 @@ def _solved(task: str, prompt: Prompt, thinking: Thinking) -> tuple[Message, Mes
 
 _NOT_IN_TRACES = {
     "batch_size", "concurrency", "retries", "timeout_s", "idle_s", "api_key_env", "base_url",
-    "profile", "stream", "price", "licence_ack",
+    "profile", "stream", "price", "licence_ack", "licence_sha256",
 }  # fmt: skip
 
 

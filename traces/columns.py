@@ -52,7 +52,7 @@ COMPLETION = (
 REASONING = ("reasoning_content", "reasoning", "thinking", "deepseek_thinking_trajectory")
 
 
-def pick(tiers: Tiers, columns: Collection[str], what: str, path: Path) -> str | None:
+def pick(tiers: Tiers, columns: Collection[str], what: str, path: Path | str) -> str | None:
     """The column that holds `what`, or None where there is none of the known names.
 
     Raises:
@@ -85,7 +85,7 @@ def cell(row: dict[str, Any], column: str) -> Any:
     return value
 
 
-def require(column: str, rows: Sequence[dict[str, Any]], path: Path, what: str) -> str:
+def require(column: str, rows: Sequence[dict[str, Any]], path: Path | str, what: str) -> str:
     """`column`, named by the user as holding `what`.
 
     Raises:

@@ -25,18 +25,35 @@ PERMISSIVE = frozenset(
 REGISTRY = Path(__file__).with_name("licences.yaml")
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one document says. `sha256` is of its text, empty where it was not at hand."""
+class Obligation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What whoever publishes the student has to do; `value` is what a name or a card must hold."""
 
-    outputs: Outputs
+    kind: Literal[
+        "name_prefix", "notice_text", "attribution", "use_restrictions", "flow_down", "mau_limit"
+    ]
+    text: str
+    value: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one document says of outputs as training data.
+
+    `document_sha256` is of the document's bytes and `retrieved_at` its date; both are null where
+    the text was not at hand. `note` says how the entry is known.
+    """
+
+    output_training: Outputs
     models: tuple[str, ...] = ()
     route: str = ""
     licence: str = ""
     document: str = ""
-    version: str = ""
+    version: str | None = None
     url: str = ""
-    sha256: str = ""
-    obligations: tuple[str, ...] = ()
+    document_sha256: str | None = None
+    retrieved_at: str | None = None
+    obligations: tuple[Obligation, ...] = ()
+    reviewer: str = ""
+    note: str = ""
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,22 +73,33 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     route: Entry
     registry: str
     acknowledged: str = ""
+    pinned_sha256: str = ""
 
     @property
-    def obligations(self) -> tuple[str, ...]:
+    def obligations(self) -> tuple[Obligation, ...]:
         """What whoever publishes the student has to do."""
         return tuple(dict.fromkeys(self.weights.obligations + self.route.obligations))
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the text that the weights' entry speaks of, empty where nobody pinned it."""
+        return self.pinned_sha256 or self.weights.document_sha256 or ""
 
 
 @cache
 def registry() -> Registry:
     """The registry that comes with this version."""
-    fields = yaml.load(REGISTRY.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    fields = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))
     return msgspec.convert(fields, Registry)
 
 
 def find_licence(
-    model: str, *, declared: str = "", hosts: tuple[str, ...] = (), route: str = ""
+    model: str,
+    *,
+    declared: str = "",
+    pinned: str = "",
+    hosts: tuple[str, ...] = (),
+    route: str = "",
 ) -> Finding:
     """What the registry says of `model` behind `hosts`.
 
@@ -79,6 +107,7 @@ def find_licence(
         model: As the endpoint or the hub names it.
         declared: The licence that the user's recipe names; heeded where the registry does not know
             the model and the licence is a permissive one.
+        pinned: SHA-256 of the licence's text as the user read it.
         hosts: Where it is served; empty for a model in this process.
         route: The registry's name for the host's terms, where its profile has one.
     """
@@ -92,8 +121,28 @@ def find_licence(
         own = all(_is_own(host) for host in hosts)
         said = "served by yourself" if own else f"terms of {', '.join(hosts)} are not known"
         terms = Entry("allowed" if own else "unknown", document=said)
-    worst = max(weights.outputs, terms.outputs, key=STRICTNESS.index)
-    return Finding(model, worst, weights, terms, known.as_of)
+    worst = max(weights.output_training, terms.output_training, key=STRICTNESS.index)
+    return Finding(model, worst, weights, terms, known.as_of, pinned_sha256=pinned)
+
+
+def notes(finding: Finding) -> list[str]:
+    """What the person who runs a harvest should know of the licence, in lines."""
+    weights, route = finding.weights, finding.route
+    name = weights.licence or "licence not known"
+    lines = [f"licence: {name} ({weights.document}); outputs for training: {finding.outputs}"]
+    if route.route:
+        lines.append(f"route: {route.document} ({route.url}): {route.output_training}")
+    lines += [f"obligation ({duty.kind}): {duty.text}" for duty in finding.obligations]
+    if finding.sha256:
+        lines.append(f"the licence's text is pinned: sha256 {finding.sha256}")
+    elif weights.url:
+        lines.append(
+            f"the licence's text is not pinned: read {weights.url}, then set "
+            "teacher.licence_sha256 to what `distill licence hash` prints for it"
+        )
+    if finding.acknowledged:
+        lines.append(f"acknowledged: {finding.acknowledged}")
+    return lines
 
 
 def accept(finding: Finding, acknowledged: str) -> Finding:
@@ -104,7 +153,9 @@ def accept(finding: Finding, acknowledged: str) -> Finding:
     """
     words = acknowledged.strip()
     if finding.outputs in ("unknown", "forbidden") and not words:
-        worse = max((finding.weights, finding.route), key=lambda e: STRICTNESS.index(e.outputs))
+        worse = max(
+            (finding.weights, finding.route), key=lambda e: STRICTNESS.index(e.output_training)
+        )
         name = f"{worse.licence}: " if worse.licence else ""
         state = "is forbidden" if finding.outputs == "forbidden" else "may not be allowed"
         raise UserError(

@@ -17,11 +17,16 @@ def seen_by(record: TeacherRecord, messages: tuple[Message, ...]) -> tuple[Messa
     Chat templates allow one system message, at the start: the teacher's and the prompt's become
     one, the teacher's first.
     """
-    context = record.context
-    system = [part[0].content for part in (context, messages) if part and part[0].role == "system"]
+    return merged(record.context, messages)
+
+
+def merged(before: tuple[Message, ...], messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """`before` and then `messages`, with one system message at most."""
+    parts = (before, messages)
+    system = [part[0].content for part in parts if part and part[0].role == "system"]
     rest = tuple(
         message
-        for part in (context, messages)
+        for part in parts
         for message in (part[1:] if part and part[0].role == "system" else part)
     )
     return (Message("system", "\n\n".join(system)), *rest) if system else rest
@@ -73,7 +78,7 @@ class Plan:
     def request(self, index: int, sample: int, attempt: int) -> Request:
         """The request for one sample of one prompt."""
         prompt = self._prompts[index]
-        messages = seen_by(self._record, prompt.messages)
+        messages = seen_by(self._record, merged(prompt.hidden, prompt.messages))
         # Greedy decoding is the same whatever the run's seed.
         seed = self._seed if self._sampling.temperature else 0
         own_seed = sample_seed(seed, prompt.id, sample)

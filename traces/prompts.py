@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,19 @@ class Columns(NamedTuple):
 
 
 def load_prompts(
-    path: Path,
+    path: Path, *, verifier: str = "auto", limit: int | None = None, **options: Any
+) -> list[Prompt]:
+    """The prompts of a JSON Lines or Parquet file, read by `traces.jsonio.read_rows`.
+
+    Takes the options of `prompts_from`, and raises as it.
+    """
+    _check_verifier(verifier)
+    return prompts_from(read_rows(path), path, verifier=verifier, limit=limit, **options)
+
+
+def prompts_from(
+    rows: Iterable[Row],
+    path: Path | str,
     *,
     question: str | None = None,
     answer: str | None = None,
@@ -49,11 +61,13 @@ def load_prompts(
     system: str = "",
     domain: str = "",
     limit: int | None = None,
+    metadata: Callable[[Row], dict[str, Any]] | None = None,
 ) -> list[Prompt]:
-    """The prompts of a JSON Lines or Parquet file, each once, in order.
+    """The prompts of `rows`, each once, in order.
 
     Args:
-        path: Read by `traces.jsonio.read_rows`.
+        rows: They may raise DataError.
+        path: What errors call the rows as a whole.
         question: Column of the question, a text or a conversation, of which the part up to the
             last turn of the user is taken. Found by name if None, as are the next two.
         answer: Column of the reference answer. `a.b` reaches into an object.
@@ -64,6 +78,7 @@ def load_prompts(
         system: System message, in place of one that a conversation has.
         domain: Kept with each prompt.
         limit: Stop after so many prompts.
+        metadata: What to keep with the prompt of a row.
 
     A row that repeats an earlier prompt is left out, counted and reported in the log.
 
@@ -72,9 +87,8 @@ def load_prompts(
             without the reference that the verifier needs: three named, all counted.
         ValueError: no verifier has that name.
     """
-    if verifier not in VERIFIERS:
-        raise ValueError(f"verifier must be one of {', '.join(VERIFIERS)}, not {verifier!r}")
-    rows = read_rows(path)
+    _check_verifier(verifier)
+    rows = iter(rows)
     head = list(islice(rows, _ROWS_TO_LOOK_AT))
     columns = _find_columns(path, [row.value for row in head], question, answer, choices, verifier)
     log.info("%s: columns %s", path, columns)
@@ -87,6 +101,8 @@ def load_prompts(
         except ValueError as error:
             faults.add(row.place, str(error))
             continue
+        if metadata is not None:
+            prompt = msgspec.structs.replace(prompt, metadata=metadata(row))
         if found.setdefault(prompt.id, prompt) is not prompt:
             repeats.append(f"{row.place} repeats {found[prompt.id].source}")
         if len(found) == limit:
@@ -100,8 +116,13 @@ def load_prompts(
     return list(found.values())
 
 
+def _check_verifier(verifier: str) -> None:
+    if verifier not in VERIFIERS:
+        raise ValueError(f"verifier must be one of {', '.join(VERIFIERS)}, not {verifier!r}")
+
+
 def _find_columns(
-    path: Path,
+    path: Path | str,
     rows: Sequence[dict[str, Any]],
     question: str | None,
     answer: str | None,

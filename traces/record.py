@@ -45,8 +45,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an answer is checked against.
 
-    `kind` picks the verifier: `math`, `choice`, `text` or `task`. A `task` reference names a
-    procedural family of `traces.tasks` and carries the `instance` its checkers need.
+    `kind` picks the verifier: `math`, `choice`, `text`, `task` or `gym`. A `task` reference names a
+    procedural family of `traces.tasks` and carries the `instance` its checkers need; a `gym` one a
+    dataset of reasoning-gym and the entry that its scorer needs.
     """
 
     kind: str
@@ -57,13 +58,20 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One question as the student will see it. `source` is `file:line` or `task:seed`."""
+    """One question as the student will see it. `source` is `file:line` or `task:seed`.
+
+    `hidden` messages are shown to the teacher, before the others, and not to the student.
+    `metadata` says more of where the question is from: a dataset's row, or a document and the
+    passage in it.
+    """
 
     id: str
     messages: tuple[Message, ...]
     reference: Reference | None = None
     domain: str = ""
     source: str = ""
+    hidden: tuple[Message, ...] = ()
+    metadata: dict[str, Any] = {}
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):

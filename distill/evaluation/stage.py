@@ -6,6 +6,7 @@ import gc
 from typing import Any
 
 from distill.artifacts import Completion
+from distill.card import write_card
 from distill.evaluation.judge import judge, read_completions, write_completions
 from distill.evaluation.summary import summarise
 from distill.job import Job
@@ -114,6 +115,7 @@ def compare(job: Job) -> dict[str, Any]:
         **section.gate.model_dump(),
     )
     write_struct(job.path("evaluate/summary.json"), summary)
+    write_card(job.run.root)
     return {
         "models": len(completions),
         "gate_passed": sum(each.passed for each in summary.gate),

@@ -25,8 +25,9 @@ Distill = Callable[..., Any]
         ),
         (
             ["zzz"],
-            "error: no such command 'zzz'; one of init, check, run, harvest, curate, score, train, "
-            "evaluate, report, inspect, traces, verify, dedup, decontaminate, recipes, doctor\n"
+            "error: no such command 'zzz'; one of init, check, run, harvest, questions, curate, "
+            "score, train, evaluate, report, inspect, traces, licence, verify, dedup, "
+            "decontaminate, recipes, doctor\n"
             "hint: see `distill --help`\n",
         ),
         (

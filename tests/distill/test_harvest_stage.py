@@ -81,10 +81,10 @@ def test_a_teacher_nobody_knows_is_not_harvested_without_a_word(tmp_path: Path) 
 def test_the_route_is_found_by_the_profile(tmp_path: Path) -> None:
     hosted: dict[str, Any] = {"url": "https://api.openai.com/v1", "model": "gpt-oss-120b"}
     with pytest.raises(UserError, match="is forbidden"):
-        licence_of(recipe(tmp_path, **hosted).recipe)
-    found = licence_of(recipe(tmp_path, "teacher.licence_ack=x", **hosted).recipe)
+        licence_of(recipe(tmp_path, **hosted).recipe.teacher)
+    found = licence_of(recipe(tmp_path, "teacher.licence_ack=x", **hosted).recipe.teacher)
     assert found is not None
-    assert (found.weights.outputs, found.route.route) == ("allowed", "openai-api")
+    assert (found.weights.output_training, found.route.route) == ("allowed", "openai-api")
 
 
 def test_a_cap_in_money_asks_for_a_price(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_cap_in_money_asks_for_a_price(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs the price"):
         budget_of(capped.recipe)
     assert budget_of(recipe(tmp_path).recipe) is None
-    assert price_of(recipe(tmp_path, PRICED).recipe) == Price(1_000_000, 10_000_000)
+    assert price_of(recipe(tmp_path, PRICED).recipe.teacher) == Price(1_000_000, 10_000_000)
 
 
 def test_logprobs_that_the_canary_did_not_get_stop_the_run_early(tmp_path: Path) -> None:

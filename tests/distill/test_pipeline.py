@@ -174,7 +174,8 @@ def test_killed_harvest_goes_on_to_the_same_store(tiny_model: Path, tmp_path: Pa
 
 def test_check_says_what_holds_and_writes_nothing(tiny_model: Path, tmp_path: Path) -> None:
     lines = check(tiny_recipe(tmp_path, tiny_model))
-    assert lines[0] == "12 training questions and 4 held out, none in both"
+    assert lines[0] == "sum-of-three: 12 questions (task)"
+    assert lines[1] == "12 training questions and 4 held out, none in both"
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
-from traces.errors import UserError
-from traces.licence import accept, find_licence, registry
+from tests.fault_server import FaultServer, good
+from traces.errors import DataError, UserError
+from traces.licence import accept, find_licence, notes, registry
+from traces.licence_text import fetch, sha256
 
 
 def test_every_entry_names_its_document_and_the_registry_its_date() -> None:
@@ -14,7 +19,11 @@ def test_every_entry_names_its_document_and_the_registry_its_date() -> None:
         assert entry.licence
     for entry in (*known.weights, *known.routes):
         assert entry.document
-        assert entry.outputs != "conditional" or entry.obligations
+        assert entry.url.startswith("https://")
+        assert entry.reviewer
+        assert entry.note
+        assert entry.output_training != "conditional" or entry.obligations
+        assert (entry.document_sha256 is None) == (entry.retrieved_at is None)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +50,7 @@ def test_the_weights_decide_for_a_model_served_by_yourself(model: str, outputs: 
 
 def test_the_stricter_of_weights_and_route_wins() -> None:
     hosted = find_licence("deepseek-r1", hosts=("api.openai.com",), route="openai-api")
-    assert (hosted.weights.outputs, hosted.outputs) == ("allowed", "forbidden")
+    assert (hosted.weights.output_training, hosted.outputs) == ("allowed", "forbidden")
     assert find_licence("deepseek-r1", hosts=("api.somewhere.com",)).outputs == "unknown"
     assert find_licence("gpt-5", hosts=("localhost",)).outputs == "forbidden"
 
@@ -66,4 +75,28 @@ def test_forbidden_and_unknown_stop_until_acknowledged_in_words(model: str) -> N
 def test_obligations_of_both_are_kept_and_the_rest_passes() -> None:
     finding = accept(find_licence("llama-3.1-8b"), "")
     assert finding.outputs == "conditional"
-    assert any("Built with Llama" in duty for duty in finding.obligations)
+    assert any(duty.value == "Built with Llama" for duty in finding.obligations)
+
+
+def test_a_text_that_nobody_pinned_is_said_and_a_pinned_one_is_kept() -> None:
+    bare = find_licence("deepseek-r1")
+    assert any("is not pinned: read https://" in line for line in notes(bare))
+    pinned = find_licence("deepseek-r1", pinned="a" * 64)
+    assert any(f"is pinned: sha256 {'a' * 64}" in line for line in notes(pinned))
+
+
+def test_a_text_is_hashed_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "LICENSE"
+    path.write_bytes(b"free\r\n")
+    assert sha256(fetch(str(path))) == hashlib.sha256(b"free\r\n").hexdigest()
+    path.write_bytes(b" \n")
+    for source, message in ((path, "empty"), (tmp_path / "no", "cannot be read")):
+        with pytest.raises(DataError, match=message):
+            fetch(str(source))
+
+
+def test_a_text_on_the_web_is_fetched_and_a_dead_address_is_one_line() -> None:
+    with FaultServer(lambda _: good(), models=["m"]) as server:
+        assert b'"m"' in fetch(f"{server.url}/models")
+        with pytest.raises(DataError, match="nothing: cannot be read"):
+            fetch(f"{server.url}/nothing")

@@ -45,6 +45,8 @@ class Admission:
         self.in_flight = 0
         self.cuts = 0
         """Cuts since the last success."""
+        self.away = False
+        """Whether nobody answered when a connection was last tried."""
         self.tripped_at: float | None = None
         """When the outage began that is going on."""
         self._clock = clock
@@ -97,6 +99,11 @@ class Admission:
         return 1 if self.tripped_at is not None else max(1, int(self.width))
 
     @property
+    def well(self) -> bool:
+        """Whether it is there and answers, as far as is known."""
+        return self.tripped_at is None and not self.away
+
+    @property
     def load(self) -> float:
         """The share of its places that is taken."""
         return self.in_flight / self.places
@@ -109,7 +116,7 @@ class Admission:
 
     def succeeded(self) -> None:
         """An answer came: widen, if the width was what held requests back."""
-        self.cuts = 0
+        self.cuts, self.away = 0, False
         self._broken, self._broken_requests = 0, set()
         if self.tripped_at is not None:
             self.tripped_at, self._probe_s = None, self._first_probe_s
@@ -152,15 +159,17 @@ class Admission:
                 return False
             self.tripped_at = self._clock()
             self._threshold, self.width = self.width * CUT, float(min(self.ceiling, START))
-            while self._waiting:
-                waiter = self._waiting.popleft()
-                if not waiter.done():
-                    waiter.set_result(False)
+            self._send_elsewhere()
             self._pause(self._probe_s)
         elif self._clock() >= self._open_at:  # the probe, not one of those sent before
             self._probe_s = min(PROBE_MAX_S, 2.0 * self._probe_s)
             self._pause(self._probe_s)
         return True
+
+    def lost(self) -> None:
+        """Nobody accepted a connection: those who wait may find another endpoint."""
+        self.away = True
+        self._send_elsewhere()
 
     def outage_s(self) -> float:
         """How long the outage has lasted that is going on, 0 where there is none."""
@@ -197,6 +206,12 @@ class Admission:
         if opens >= self._open_at:
             self._open_at = 0.0
         self._wake()
+
+    def _send_elsewhere(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
 
     def _reset(self) -> None:
         self._allowed, self._resets = None, False

@@ -15,7 +15,7 @@ from traces.verify.pool import Pool
 from traces.verify.steps import check_task
 from traces.verify.text import canonical
 
-KINDS = ("math", "science", "choice", "text", "task")
+KINDS = ("math", "science", "choice", "text", "task", "gym")
 
 
 def check_gold(prompts: Iterable[Prompt], *, need_reference: bool = False) -> None:
@@ -53,6 +53,8 @@ def _fault(reference: Reference, pool: Pool) -> str | None:
         return f"no verifier is named {reference.kind!r}; known: {', '.join(KINDS)}"
     if reference.kind == "task":
         return _task_fault(reference)
+    if reference.kind == "gym":
+        return _gym_fault(reference, shown, pool)
     if not answer.strip():
         return "the reference answer is empty"
     if reference.kind == "text":
@@ -70,6 +72,15 @@ def _task_fault(reference: Reference) -> str | None:
     except UserError as error:
         return error.message
     return f"task {reference.task!r} does not accept its own answer {reference.answer[:60]!r}"
+
+
+def _gym_fault(reference: Reference, shown: str, pool: Pool) -> str | None:
+    if not reference.answer:  # some datasets have a scorer and no reference answer
+        return None
+    check = pool.score(reference.task, reference.instance["entry"], reference.answer)
+    if check.outcome == "right":
+        return None
+    return f"{shown} does not satisfy the scorer of {reference.task} ({check.reason})"
 
 
 def _choice_fault(reference: Reference, shown: str) -> str | None:

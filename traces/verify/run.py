@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from traces.errors import DataError
 from traces.record import Prompt, Reference, Trace, Verdict
-from traces.verify import choice, code, legal, math, text
+from traces.verify import choice, code, gym, legal, math, text
 from traces.verify.check import NO_ANSWER, Check, Pending, printable, unknown
 from traces.verify.extract import Extraction, answer_part, before_answer, extract
 from traces.verify.pool import Pool
@@ -130,6 +130,8 @@ def begin_check(
     answer = answer_part(answer)
     if reference.kind == "task":
         return check_task(reference, answer, lenient=lenient)
+    if reference.kind == "gym":
+        return partial(gym.check_gym, reference, answer, lenient=lenient)
     found = extract(answer, labels=reference.kind == "choice", lenient=lenient)
     if reference.kind == "text" and found is None and "\n" not in answer.strip():
         found = Extraction(answer.strip(), "whole") if answer.strip() else None
@@ -141,7 +143,7 @@ def begin_check(
     if verifier is None:
         raise DataError(
             f"no verifier is named {reference.kind!r}",
-            f"known: {', '.join([*_VERIFIERS, 'code', 'legal', 'task'])}",
+            f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'task'])}",
         )
     if found is None:
         return unknown(NO_ANSWER)._replace(verifier=verifier)

@@ -17,7 +17,10 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 
+Work = Callable[..., tuple[str, str]]
+"""From the fields of a request to an outcome and a reason."""
 MEMORY_BYTES = 1 << 30
 REQUESTS_PER_CHILD = 500  # the algebra system's caches grow; a fresh child starts from small ones
 _RECYCLE = 3
@@ -25,21 +28,30 @@ _RECYCLE = 3
 
 def main() -> None:
     """Serve standard input until it ends. Arguments: CPU seconds per request."""
+    serve(_symbolic)
+
+
+def _symbolic() -> Work:
+    from traces.verify.symbolic import compare
+
+    # Before the fork: what the first comparison loads is shared by all children, and not counted.
+    compare(r"\frac{\pi}{3}", r"\sqrt{2}+x")
+    return compare
+
+
+def serve(load: Callable[[], Work]) -> None:
+    """Serve standard input until it ends; `load` gives what turns a request into a reply."""
     cpu_s = float(sys.argv[1])
     # Libraries that print must not write into the replies.
     replies = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     busy = mmap.mmap(-1, 1)
-    from traces.verify.symbolic import compare
-
-    # Before the fork: what the first comparison loads is shared by all children, and not counted.
-    compare(r"\frac{\pi}{3}", r"\sqrt{2}+x")
-
+    work = load()
     _write(replies, {"ready": True})
     while True:
         child = os.fork()
         if child == 0:
-            _child(replies, busy, cpu_s)
+            _child(replies, busy, cpu_s, work)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
             return
@@ -55,10 +67,8 @@ def _cause(status: int) -> str:
     return "cpu" if number == signal.SIGPROF else f"crash: signal {number}"
 
 
-def _child(replies: int, busy: mmap.mmap, cpu_s: float) -> None:
+def _child(replies: int, busy: mmap.mmap, cpu_s: float, work: Work) -> None:
     """Answer requests until standard input ends (exit 0) or it is time for a fresh process."""
-    from traces.verify.symbolic import compare
-
     with contextlib.suppress(ValueError, OSError):  # not every system offers it
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -70,7 +80,7 @@ def _child(replies: int, busy: mmap.mmap, cpu_s: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         request = json.loads(line)
         try:
-            outcome, reason = compare(**request)
+            outcome, reason = work(**request)
         except BaseException as error:  # whatever the library raises, the verdict is unknown
             outcome, reason = "unknown", f"crash: {type(error).__name__}"
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traces.curate.decide import RULES, Item, curate
+from traces.curate.annotate import Item, annotate
+from traces.curate.decide import RULES, curate, decide
 from traces.curate.funnel import Funnel, check_funnel, count_funnel
 from traces.errors import CountError
 from traces.record import Decision, Message, Outcome, Prompt, Sampling, Status, Trace, Verdict
@@ -20,6 +21,9 @@ OPTIONS: dict[str, Any] = {
     "max_tokens": None,
     "loop_tail_chars": 400,
     "loop_ngram_share": 0.2,
+    "loop_masked_share": None,
+    "max_compression": None,
+    "foreign_script": 0.05,
     "near_duplicate": 0.8,
     "overlap_ngram": 8,
     "overlap_coverage": 0.5,
@@ -119,9 +123,47 @@ def test_the_cap_keeps_right_traces_first_spread_over_the_lengths() -> None:
     ]
     options = {"loop_ngram_share": None, "near_duplicate": None}
     kept = [key for key, rule in outcome(items, per_prompt=3, **options).items() if not rule]
-    assert kept == ["k1", "k5", "k9"]
+    assert kept[0] == "k1"
+    assert kept[1] in ("k3", "k5")
+    assert kept[2] in ("k7", "k9")
     kept = [key for key, rule in outcome(items, per_prompt=6, **options).items() if not rule]
     assert {"k1", "k3", "k5", "k7", "k9"} < set(kept)
+
+
+def test_the_cap_prefers_what_is_unlike_what_stays() -> None:
+    alike = [f"first we take the sum and then see that it is {word}" for word in ("ab", "cd", "ef")]
+    unlike = "no other way leads there than counting all of them one by one xy"
+    items = [item(f"k{i}", answer=text) for i, text in enumerate([*alike, unlike])]
+    kept = [
+        key for key, rule in outcome(items, per_prompt=2, near_duplicate=None).items() if not rule
+    ]
+    assert "k3" in kept
+
+
+def test_foreign_letters_take_a_trace_unless_its_question_has_them() -> None:
+    text = "we see \u6211\u4eec\u7b97\u51fa"
+    one = item("a", answer=text)
+    assert outcome([one]) == {"a": "foreign_script"}
+    asked = one._replace(prompt=Prompt("p", (Message("user", "\u95ee\u9898"),)))
+    assert outcome([asked]) == {"a": ""}
+    assert outcome([one], foreign_script=None) == {"a": ""}
+
+
+def test_other_thresholds_decide_from_the_ledger_what_a_fresh_run_decides() -> None:
+    base = [" ".join(f"w{i * k % 97}x" for i in range(60)) for k in (5, 7, 11)]
+    items = [
+        item(f"{k}-{n}", f"p{n % 3}", answer=f"{text} {'tail ' * n}", verdict=verdict)
+        for k, text in enumerate(base)
+        for n, verdict in enumerate(("wrong", "right", "unknown", "right", "wrong"))
+    ]
+    by_key = {one.trace.key: one for one in items}
+    ledger = annotate(items, overlap_ngram=8, floor=0.7, item_of=by_key.__getitem__)
+    rules = {k: v for k, v in OPTIONS.items() if k != "overlap_ngram"}
+    for changed in ({"near_duplicate": 0.95}, {"policy": "strict"}, {"min_tokens": 63}):
+        options = {**rules, **changed}
+        fresh = curate(items, overlap_ngram=8, **options)
+        assert decide(ledger, item_of=by_key.__getitem__, **options) == fresh
+    assert len({d.rule for d in fresh}) > 2
 
 
 def test_decisions_say_what_was_measured_and_against_what() -> None:
