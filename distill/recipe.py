@@ -153,7 +153,7 @@ class Loss(Section):
 
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
-    impl: Literal["auto", "reference", "chunked", "cuda"] = "auto"
+    impl: Literal["auto", "reference", "chunked", "triton", "cuda"] = "auto"
     compact_below: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="Approximate gradient: columns below it go by a rank-1 term; 0 is exact."
     )
