@@ -156,3 +156,18 @@ def test_verify_gives_every_hostile_row_a_line_and_disturbs_none(
     unjudged = [r["reason"] for r in found if r["verdict"] == "unknown"]
     assert all(unjudged)
     assert "reference does not parse" in unjudged
+
+
+def test_verify_writes_a_sample_to_label_and_reports_on_it(
+    distill: Distill, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", [row("72", f"Answer: {n}") for n in (71, 72, 72, 73)])
+    code, _, err = distill("verify", path, "--audit", tmp_path / "s.jsonl", "--audit-size", 3)
+    assert (code, err.splitlines()[-1]) == (0, f"3 verdicts to label: {tmp_path / 's.jsonl'}")
+    sample = lines((tmp_path / "s.jsonl").read_text())
+    assert [one["label"] for one in sample] == [None] * 3
+    write(tmp_path / "s.jsonl", [{**one, "label": one["verdict"]} for one in sample])
+    code, out, _ = distill("verify", "--audit-report", tmp_path / "s.jsonl", "--json")
+    assert (code, json.loads(out)["right_precision"]["value"]) == (0, 1.0)
+    assert "right precision" in distill("verify", "--audit-report", tmp_path / "s.jsonl")[1]
+    assert distill("verify")[0] == 2
