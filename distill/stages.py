@@ -13,11 +13,13 @@ from msgspec import to_builtins
 from distill.card import write_card
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
+from distill.recipe import Overlap
 from distill.run import write_struct
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.select import Selection
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
 from traces.keys import content_hash
@@ -140,8 +142,9 @@ def curate_traces(job: Job) -> dict[str, Any]:
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
         decisions = decide(
             annotated(job, store),
-            **section.model_dump(exclude={"overlap"}),
+            **section.model_dump(exclude={"overlap", "select"}),
             overlap_coverage=section.overlap.coverage if section.overlap else None,
+            selection=Selection(**section.select.model_dump()) if section.select else None,
             item_of=partial(item_of, store),
         )
     funnel = count_funnel(decisions)
@@ -162,7 +165,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
 def annotated(job: Job, store: TraceStore) -> Ledger:
     """The ledger of the run's traces: read where it was made of the same, else made."""
     section = job.recipe.curate
-    ngram = section.overlap.ngram if section.overlap else None
+    ngram = (section.overlap or Overlap()).ngram
     floor = floor_of(section.near_duplicate)
     path = job.path("annotate/ledger.arrow")
     held_out = read_structs(job.path("prompts/held_out.jsonl"), Prompt)

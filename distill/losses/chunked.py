@@ -92,7 +92,7 @@ def run(
             d_bias.add_(gradient.sum(0, dtype=d_bias.dtype))
         effective: Tensor | Compact = gradient
         if compact_below > 0:
-            found, account = compact(gradient, part.weights, compact_below)
+            found, account = compact(gradient, compact_below, part.weights.dtype)
             columns += account
             effective = gradient if found is None else found
         for product in products:
