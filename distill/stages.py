@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from distill.card import write_card
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.recipe import Overlap
+from distill.recipe import Curate, Overlap
 from distill.run import write_struct
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
@@ -154,13 +154,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide(
-            annotated(job, store),
-            **section.model_dump(exclude={"overlap", "select"}),
-            overlap_coverage=section.overlap.coverage if section.overlap else None,
-            selection=Selection(**section.select.model_dump()) if section.select else None,
-            item_of=partial(item_of, store),
-        )
+        decisions = decide_by(section, annotated(job, store), store)
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -174,6 +168,17 @@ def curate_traces(job: Job) -> dict[str, Any]:
             "section `curate` of the recipe",
         )
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
+
+
+def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decision]:
+    """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
+    return decide(
+        ledger,
+        **section.model_dump(exclude={"overlap", "select"}),
+        overlap_coverage=section.overlap.coverage if section.overlap else None,
+        selection=Selection(**section.select.model_dump()) if section.select else None,
+        item_of=partial(item_of, store),
+    )
 
 
 def annotated(job: Job, store: TraceStore) -> Ledger:
