@@ -41,6 +41,17 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
     return {"training": len(training), "held_out": len(held_out), "in_both": 0}
 
 
+def retry_failed(job: Job) -> None:
+    """Have a finished harvest go on with the requests that failed, and what follows done again."""
+    done = job.run.manifest.stages.get("harvest")
+    failed = done.counts.get("failed", 0) if done else 0
+    if failed:
+        job.run.manifest.retried += 1
+        job.say.note(f"{failed} requests failed: asking again")
+    elif done:
+        job.say.note("no request failed: nothing to ask again")
+
+
 def harvest_traces(job: Job) -> dict[str, Any]:
     """Ask the teacher what the store lacks.
 
@@ -104,7 +115,10 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             f"see them with `distill traces stats {job.run.root}`",
         )
     if counts.failed:
-        job.say.note(f"{counts.failed} requests failed: their traces will be dropped")
+        job.say.note(
+            f"{counts.failed} requests failed: their traces will be dropped, unless --retry-failed "
+            "asks again"
+        )
     return dict(msgspec.to_builtins(counts))
 
 
