@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from distill import stages
 from distill.artifacts import EvaluationSummary
+from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
 from distill.job import Job
@@ -28,7 +29,7 @@ from traces.errors import MissingDependencyError
 from traces.licence import notes
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
-CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 1, "dataset": 1, "train": 1}
+CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 2, "dataset": 1, "train": 1}
 """Raised when a stage would give another result from the same inputs."""
 
 
@@ -46,8 +47,11 @@ def run_pipeline(
     upto: str = "report",
     stopping: Callable[[], bool],
     say: Progress,
+    retry_failed: bool = False,
 ) -> RunResult:
     """Do the stages of `loaded` up to `upto`, in `run_dir`.
+
+    `retry_failed` asks again for the requests that failed in a harvest that is finished.
 
     Raises:
         UserError: recipe, data, teacher or environment; nothing is half-written.
@@ -56,6 +60,8 @@ def run_pipeline(
     """
     job = Job(loaded, run_dir, stopping, say)
     recipe = job.recipe
+    if retry_failed:
+        stages.retry_failed(job)
     last = STAGES.index(upto)
     if last >= STAGES.index("dataset"):
         check_kd(loaded, job.path("harvest/traces.sqlite"))
@@ -69,6 +75,7 @@ def run_pipeline(
     if last < STAGES.index("evaluate"):
         job.run.save()
         return RunResult(None, [])
+    refuse_overlap(job)
     for name in evaluated(job):
         _answers(job, name)
     job.stage(
@@ -106,6 +113,8 @@ def _harvest(job: Job) -> None:
         "teacher": teacher_state(job.loaded),
         "harvest": job.recipe.harvest.model_dump(exclude={"caps"}),
     }
+    if job.run.manifest.retried:
+        parts["retried"] = job.run.manifest.retried
     _stage(job, "harvest", stages.harvest_traces, ("prompts",), seed=job.recipe.seed, **parts)
 
 

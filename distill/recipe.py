@@ -54,6 +54,22 @@ class Overlap(Section):
     )
 
 
+class Select(Section):
+    """Which sound traces to train on where there are more than wanted."""
+
+    tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
+    by: Literal["random", "short", "long", "hard", "easy", "steady"] = Field(
+        "random", description="Which come first; `hard`: low pass rate; `steady`: few doubts."
+    )
+    mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
+
+    @model_validator(mode="after")
+    def _the_mix_has_something(self) -> Select:
+        if self.mix and not any(self.mix.values()):
+            raise PydanticCustomError("mix", "all shares of the mix are 0: nothing would be kept")
+        return self
+
+
 class Curate(Section):
     """Which traces are kept. Each rule can be switched off by null."""
 
@@ -81,6 +97,7 @@ class Curate(Section):
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
+    select: Select | None = Field(None, description="A budget and a mix; all is kept if unset.")
 
 
 class Thinking(Section):
