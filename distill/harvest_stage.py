@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from distill.recipe import DocumentSource, EndpointTeacher, FileTeacher, Recipe, SolverTeacher
+from distill.recipe import (
+    DocumentSource,
+    EndpointTeacher,
+    FileTeacher,
+    Recipe,
+    SolverTeacher,
+    StoreTeacher,
+)
 from distill.recipe import Teacher as TeacherSection
 from distill.recipe_needs import is_path
 from traces.budget import Budget, Caps, Price
@@ -99,7 +106,7 @@ def licence_of(teacher: TeacherSection) -> Finding | None:
     found = finding_of(teacher)
     if found is None or isinstance(teacher, SolverTeacher):
         return None
-    own = isinstance(teacher, FileTeacher) or is_path(teacher.model)
+    own = isinstance(teacher, FileTeacher | StoreTeacher) or is_path(teacher.model)
     if found.outputs == "unknown" and own and not isinstance(teacher, EndpointTeacher):
         return found
     return accept(found, teacher.licence_ack)

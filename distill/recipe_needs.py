@@ -14,6 +14,8 @@ from distill.recipe import (
     HubSource,
     LocalTeacher,
     Recipe,
+    StoreSource,
+    StoreTeacher,
     Teacher,
 )
 from distill.recipe_words import nearest
@@ -47,7 +49,7 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         (("evaluate", "problems"), recipe.evaluate.problems),
     ):
         for index, source in enumerate(sources):
-            if isinstance(source, FileSource):
+            if isinstance(source, FileSource | StoreSource):
                 yield (*prefix, index, "path"), source.path
             elif isinstance(source, HubSource) and is_path(source.dataset):
                 yield (*prefix, index, "dataset"), source.dataset
@@ -56,7 +58,7 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
                     if not set(path) & set("*?["):
                         yield (*prefix, index, "paths", number), path
     for where, teacher in _teachers(recipe):
-        if isinstance(teacher, FileTeacher):
+        if isinstance(teacher, FileTeacher | StoreTeacher):
             yield (*where, "path"), teacher.path
         if isinstance(teacher, LocalTeacher):
             if teacher.adapter:

@@ -94,6 +94,17 @@ class FileTeacher(Prompted):
     fidelity: Fidelity = "full"
 
 
+class StoreTeacher(Section):
+    """The traces of a store, such as imported logs; goes with prompts of `kind: store`."""
+
+    kind: Literal["store"]
+    path: str = Field(description="A traces.sqlite, relative to the recipe.")
+    model: str = Field("unknown", description="Who wrote them, as the licence registry knows it.")
+    licence: str = Field("", description="Licence of the outputs, kept with each trace.")
+    licence_sha256: Sha256 = Field("", description="Of the licence's text: `distill licence hash`.")
+    licence_ack: str = Field("", description="Why you may train on its outputs all the same.")
+
+
 class SolverTeacher(Section):
     """The exact solver of a task family: right by construction, not a language model."""
 
@@ -101,7 +112,8 @@ class SolverTeacher(Section):
 
 
 Teacher = Annotated[
-    LocalTeacher | EndpointTeacher | FileTeacher | SolverTeacher, Field(discriminator="kind")
+    LocalTeacher | EndpointTeacher | FileTeacher | StoreTeacher | SolverTeacher,
+    Field(discriminator="kind"),
 ]
 
 

@@ -15,6 +15,8 @@ from distill.recipe import (
     LocalTeacher,
     SolverTeacher,
     Source,
+    StoreSource,
+    StoreTeacher,
     TaskSource,
     Thinking,
 )
@@ -53,7 +55,7 @@ def load_each(loaded: LoadedRecipe, sources: Sequence[Source], split: str) -> li
 
 def source_name(source: Source) -> str:
     """What to call a source: its file, dataset, task or documents."""
-    if isinstance(source, FileSource):
+    if isinstance(source, FileSource | StoreSource):
         return source.path
     if isinstance(source, TaskSource):
         return source.task
@@ -75,6 +77,10 @@ def _load(loaded: LoadedRecipe, source: Source, split: str) -> list[Prompt]:
         return stored_questions(loaded, source, split)
     if isinstance(source, HubSource):
         return _from_hub(loaded, source)
+    if isinstance(source, StoreSource):
+        from traces.teachers.stored import stored_prompts
+
+        return stored_prompts(loaded.resolve(source.path), source.limit)
     from traces.prompts import load_prompts as load_file
 
     return load_file(
@@ -102,7 +108,7 @@ def source_state(loaded: LoadedRecipe, sources: Sequence[Source]) -> str:
     state: list[object] = []
     for source in sources:
         state.append(source.model_dump(mode="json"))
-        if isinstance(source, FileSource):
+        if isinstance(source, FileSource | StoreSource):
             state.append(file_sha(loaded, source.path))
         elif isinstance(source, DocumentSource):
             from distill.questions import questions_state
@@ -184,6 +190,10 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
                 if isinstance(source, FileSource) and source.instruction
             ],
         )
+    if isinstance(section, StoreTeacher):
+        from traces.teachers.stored import StoredTeacher
+
+        return StoredTeacher(loaded.resolve(section.path), licence=section.licence)
     from traces.teachers.solver import SolverTeacher as Solver
 
     thinking = loaded.recipe.student.thinking
@@ -191,14 +201,14 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
 
 
 def _system(section: TeacherSection) -> tuple[Message, ...]:
-    text = "" if isinstance(section, SolverTeacher) else section.system
+    text = "" if isinstance(section, SolverTeacher | StoreTeacher) else section.system
     return (Message("system", text),) if text else ()
 
 
 def teacher_context(loaded: LoadedRecipe) -> tuple[Message, ...]:
     """What the teacher sees and the student does not: a system prompt and worked examples."""
     section = loaded.recipe.teacher
-    if isinstance(section, SolverTeacher):
+    if isinstance(section, SolverTeacher | StoreTeacher):
         return ()
     context = list(_system(section))
     if isinstance(section.worked_examples, int):
@@ -246,7 +256,7 @@ def teacher_state(loaded: LoadedRecipe) -> list[object]:
     """What the teacher's traces depend on: its section without speed settings, and its files."""
     section = loaded.recipe.teacher
     state: list[object] = [section.model_dump(mode="json", exclude=_NOT_IN_TRACES)]
-    if isinstance(section, FileTeacher):
+    if isinstance(section, FileTeacher | StoreTeacher):
         state.append(file_sha(loaded, section.path))
     if isinstance(section, LocalTeacher) and section.adapter:
         adapter = f"{section.adapter}/adapter_model.safetensors"

@@ -18,9 +18,13 @@ def content_hash(value: Any) -> str:
     return hashlib.blake2b(payload, digest_size=16).hexdigest()
 
 
-def prompt_id(messages: tuple[Message, ...], reference: Reference | None) -> str:
-    """The name of a prompt: its messages and what its answer is checked against."""
-    return content_hash([SCHEMA, messages, reference])
+def prompt_id(
+    messages: tuple[Message, ...],
+    reference: Reference | None,
+    tools: tuple[dict[str, Any], ...] = (),
+) -> str:
+    """The name of a prompt: its messages, its tools and what its answer is checked against."""
+    return content_hash([SCHEMA, messages, reference, *([tools] if tools else [])])
 
 
 def teacher_id(record: TeacherRecord) -> str:

@@ -24,8 +24,9 @@ class Finding(NamedTuple):
 
 
 def trace_text(trace: Trace) -> str:
-    """Reasoning and answer, one after the other."""
-    return "\n".join(part for part in (trace.reasoning, trace.answer) if part)
+    """Reasoning, answer and tool calls, one after the other."""
+    calls = [str(call.get("function", call)) for call in trace.tool_calls]
+    return "\n".join(part for part in (trace.reasoning, trace.answer, *calls) if part)
 
 
 def status(trace: Trace) -> Finding | None:
@@ -48,8 +49,8 @@ def unclosed_thinking(trace: Trace) -> Finding | None:
 
 
 def empty(trace: Trace) -> Finding | None:
-    """The answer part is blank."""
-    if trace.answer is not None and not trace.answer.strip():
+    """The answer part is blank, and no tool is called."""
+    if trace.answer is not None and not trace.answer.strip() and not trace.tool_calls:
         return Finding("empty", 0.0, 1.0)
     return None
 
