@@ -24,6 +24,7 @@ from traces.errors import DataError, TeacherError
 from traces.harvest import HarvestCounts
 from traces.licence import Finding, accept, find_licence
 from traces.record import Prompt, Trace
+from traces.teachers.batch import half
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Teacher
 from traces.waves import Target
@@ -33,7 +34,8 @@ def price_of(teacher: TeacherSection) -> Price | None:
     """What the teacher's tokens cost; None where the recipe does not say."""
     if not isinstance(teacher, EndpointTeacher) or teacher.price is None:
         return None
-    return Price.of_dollars(**teacher.price.model_dump())
+    price = Price.of_dollars(**teacher.price.model_dump())
+    return half(price) if teacher.batch else price
 
 
 def budget_of(recipe: Recipe) -> Budget | None:

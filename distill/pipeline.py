@@ -105,7 +105,7 @@ def _prompts(job: Job) -> None:
 def _harvest(job: Job) -> None:
     parts: dict[str, Any] = {
         "teacher": teacher_state(job.loaded),
-        "harvest": job.recipe.harvest.model_dump(exclude={"caps"}),
+        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers"}),
     }
     _stage(job, "harvest", stages.harvest_traces, ("prompts",), seed=job.recipe.seed, **parts)
 

@@ -35,6 +35,7 @@ from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
 from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
+from distill.recipe_teacher import VllmTeacher as VllmTeacher
 
 
 class Verify(Section):

@@ -17,6 +17,7 @@ from distill.recipe import (
     StoreSource,
     StoreTeacher,
     Teacher,
+    VllmTeacher,
 )
 from distill.recipe_words import nearest
 from distill.yaml_lines import Path as Place
@@ -60,11 +61,10 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
     for where, teacher in _teachers(recipe):
         if isinstance(teacher, FileTeacher | StoreTeacher):
             yield (*where, "path"), teacher.path
-        if isinstance(teacher, LocalTeacher):
-            if teacher.adapter:
-                yield (*where, "adapter"), teacher.adapter
-            if is_path(teacher.model):
-                yield (*where, "model"), teacher.model
+        if isinstance(teacher, LocalTeacher) and teacher.adapter:
+            yield (*where, "adapter"), teacher.adapter
+        if isinstance(teacher, LocalTeacher | VllmTeacher) and is_path(teacher.model):
+            yield (*where, "model"), teacher.model
     if is_path(recipe.student.model):
         yield ("student", "model"), recipe.student.model
 

@@ -19,6 +19,7 @@ from distill.recipe import (
     StoreTeacher,
     TaskSource,
     Thinking,
+    VllmTeacher,
 )
 from distill.recipe import Teacher as TeacherSection
 from distill.recipe_file import LoadedRecipe
@@ -153,6 +154,18 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
             context=context,
             licence=section.licence,
         )
+    if isinstance(section, VllmTeacher):
+        from traces.teachers.vllm_engine import VllmTeacher as Vllm
+
+        return Vllm(
+            loaded.model(section.model),
+            name=section.model,
+            **section.model_dump(include={"revision", "made_of", "batch_size", "engine"}),
+            context=context,
+            licence=section.licence,
+        )
+    if isinstance(section, EndpointTeacher) and section.batch:
+        return _batch_teacher(section, context)
     if isinstance(section, EndpointTeacher):
         from distill.harvest_stage import price_of
         from traces.teachers.endpoint import EndpointTeacher as Endpoint
@@ -198,6 +211,28 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
 
     thinking = loaded.recipe.student.thinking
     return Solver(thinking_open=thinking.open, thinking_close=thinking.close)
+
+
+def _batch_teacher(section: EndpointTeacher, context: tuple[Message, ...]) -> Teacher:
+    from distill.harvest_stage import price_of
+    from traces.teachers.batch import BatchTeacher
+
+    if not isinstance(section.base_url, str):
+        raise UserError("teacher.base_url: batches are asked of one server", "name one")
+    return BatchTeacher(
+        base_url=section.base_url,
+        model=section.model,
+        revision=section.revision,
+        api_key=os.environ[section.api_key_env] if section.api_key_env else None,
+        profile=section.profile,
+        extra_body=section.extra_body,
+        context=context,
+        licence=section.licence,
+        fidelity=section.fidelity,
+        price=price_of(section),
+        timeout_s=section.timeout_s,
+        poll_s=section.batch_poll_s,
+    )
 
 
 def _system(section: TeacherSection) -> tuple[Message, ...]:
@@ -247,8 +282,9 @@ def _solved(task: str, prompt: Prompt, thinking: Thinking) -> tuple[Message, Mes
 
 
 _NOT_IN_TRACES = {
-    "batch_size", "concurrency", "retries", "timeout_s", "idle_s", "api_key_env", "base_url",
-    "profile", "stream", "price", "licence_ack", "licence_sha256",
+    "batch_size", "engine", "concurrency", "retries", "timeout_s", "idle_s", "api_key_env",
+    "base_url", "profile", "stream", "batch", "batch_poll_s", "price", "licence_ack",
+    "licence_sha256",
 }  # fmt: skip
 
 

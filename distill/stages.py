@@ -12,6 +12,7 @@ from distill.card import write_card
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
 from distill.run import write_struct
+from distill.workers import scale_out
 from traces.curate.decide import Item, curate
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.errors import DataError, Interrupted, PartialError
@@ -62,6 +63,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
     job.say.start("traces", len(keys))
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
+    scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
         counts = harvest(

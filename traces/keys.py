@@ -40,4 +40,18 @@ def trace_key(
     The endpoint's address, its key, timeouts and prices are not part of it, so a harvest resumes
     on another server of the same model.
     """
-    return content_hash([SCHEMA, teacher_id(teacher), messages, sampling, sample])
+    return content_hash([SCHEMA, teacher_id(teacher), messages, _plain(sampling), sample])
+
+
+def _plain(sampling: Sampling) -> Sampling:
+    """`sampling` with its defaults as such: an encoder knows a default by identity, not value."""
+    names = Sampling.__struct_fields__
+    defaults = Sampling.__struct_defaults__[-len(names) :]
+    given = {name: getattr(sampling, name) for name in names}
+    return Sampling(
+        **{
+            name: given[name]
+            for name, default in zip(names, defaults, strict=True)
+            if name == "extra" or given[name] != default
+        }
+    )

@@ -67,7 +67,7 @@ def test_each_turn_is_a_row_that_trains_that_turn_alone(
         decode = layout.tokenizer.decode
         masked.append(decode(built.row.input_ids[:start]))
         trained.append(decode(built.row.input_ids[start:]))
-    call = '\n<call>{"name": "weather", "arguments": {"city": "Zürich"}}</call><|im_end|>'
+    call = '<call>{"name": "weather", "arguments": {"city": "Zürich"}}</call><|im_end|>'
     assert trained[0] == f"<think>\nI must look.\n</think>\n\n{call}"
     assert trained[1] == "Yes, it rains.<|im_end|>"
     assert all("The weather of a city." in text for text in masked)
