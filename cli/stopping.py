@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks the run to stop, the second cancels it."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks the run to stop, the second cancels it.
+
+The third ends the process at once, which the store survives as it does `kill -9`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_CODE = 130
 MESSAGE = (
     b"\nstopping: what is in flight is finished and saved; once more to cancel it"
     b" (the same command resumes)\n"
@@ -20,14 +24,18 @@ class Stopping:
 
     def __init__(self) -> None:
         self.asked = False
+        self._cancelled = False
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
         return self.asked
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Note the first signal; raise KeyboardInterrupt at the second."""
+        """Note the first signal; raise KeyboardInterrupt at the second; exit at the third."""
+        if self._cancelled:
+            os._exit(EXIT_CODE)
         if self.asked:
+            self._cancelled = True
             raise KeyboardInterrupt
         self.asked = True
         os.write(2, MESSAGE)
@@ -35,9 +43,13 @@ class Stopping:
 
 @contextmanager
 def stopping() -> Iterator[Stopping]:
-    """Catch both signals while the block runs. Main thread only."""
+    """Catch the signals while the block runs, but those that `nohup` has set to be ignored.
+
+    Main thread only.
+    """
     state = Stopping()
-    before = {number: signal.signal(number, state.handle) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, state.handle) for number in heard}
     try:
         yield state
     finally:

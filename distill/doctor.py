@@ -15,6 +15,7 @@ import msgspec
 from packaging.requirements import Requirement
 
 from distill.machine import free_bytes, memory_bytes, nvidia_devices, processors
+from traces.verify import isolation
 
 DISTRIBUTION = "trace-distill"
 LEAST_PYTHON = (3, 10)
@@ -42,6 +43,7 @@ def examine(folder: Path | None = None) -> list[Check]:
         _packages,
         _machine,
         lambda: _disk(folder),
+        _isolation,
         _torch,
         _loss,
     ]
@@ -55,6 +57,14 @@ def _python() -> Iterator[Check]:
         yield Check("python", "fail", version, f"python {least} or newer is needed")
     else:
         yield Check("python", "ok", f"{version} at {sys.executable}")
+
+
+def _isolation() -> Iterator[Check]:
+    if rung := isolation.best():
+        yield Check("isolation", "ok", f"programs run behind {rung}")
+    else:
+        hint = "install bubblewrap, or a kernel with Landlock, to judge answers that are programs"
+        yield Check("isolation", "warn", isolation.why_none(), hint)
 
 
 def _packages() -> Iterator[Check]:
@@ -154,11 +164,12 @@ def _loss() -> Iterator[Check]:
     try:
         import torch
 
-        from distill.losses.kernels import implementation, unfit
+        from distill.losses.kernels import FASTER, implementation, unfit
     except (ImportError, OSError):
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = implementation("auto", device, torch.float32)
-    why = unfit(device, torch.float32)
-    reason = f"; not the CUDA kernels, because {why}" if why else ""
-    yield Check("loss", "ok", f"{chosen} (train.loss.impl: auto){reason}")
+    reasons = ""
+    for impl in FASTER[: FASTER.index(chosen)] if chosen in FASTER else FASTER:
+        reasons += f"; not {impl}, because {unfit(impl, device, torch.float32)}"
+    yield Check("loss", "ok", f"{chosen} (train.loss.impl: auto){reasons}")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from distill import stages
 from distill.artifacts import EvaluationSummary
+from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
 from distill.job import Job
@@ -29,7 +30,7 @@ from traces.licence import notes
 from traces.resplit import note_of
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
-CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 1, "dataset": 1, "train": 1}
+CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 2, "dataset": 1, "train": 1}
 """Raised when a stage would give another result from the same inputs."""
 
 
@@ -70,6 +71,7 @@ def run_pipeline(
     if last < STAGES.index("evaluate"):
         job.run.save()
         return RunResult(None, [])
+    refuse_overlap(job)
     for name in evaluated(job):
         _answers(job, name)
     job.stage(

@@ -57,6 +57,22 @@ class Overlap(Section):
     )
 
 
+class Select(Section):
+    """Which sound traces to train on where there are more than wanted."""
+
+    tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
+    by: Literal["random", "short", "long", "hard", "easy", "steady"] = Field(
+        "random", description="Which come first; `hard`: low pass rate; `steady`: few doubts."
+    )
+    mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
+
+    @model_validator(mode="after")
+    def _the_mix_has_something(self) -> Select:
+        if self.mix and not any(self.mix.values()):
+            raise PydanticCustomError("mix", "all shares of the mix are 0: nothing would be kept")
+        return self
+
+
 class Curate(Section):
     """Which traces are kept. Each rule can be switched off by null."""
 
@@ -72,9 +88,19 @@ class Curate(Section):
     max_tokens: PositiveInt | None = None
     loop_tail_chars: PositiveInt | None = Field(400, description="Periodic tail of this length.")
     loop_ngram_share: Share | None = Field(0.2, description="Share of repeated word 10-grams.")
+    loop_masked_share: Share | None = Field(
+        None, description="The same with numbers masked; worked arithmetic repeats itself so."
+    )
+    max_compression: float | None = Field(
+        None, gt=1, description="Characters per byte of fast zstd; prose has 2, loops 20 and more."
+    )
+    foreign_script: Share | None = Field(
+        0.05, description="Share of letters neither Latin nor Greek nor in the question's scripts."
+    )
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
+    select: Select | None = Field(None, description="A budget and a mix; all is kept if unset.")
 
 
 class Thinking(Section):
@@ -130,7 +156,7 @@ class Loss(Section):
 
     ce: NonNegativeFloat = Field(1.0, description="Weight of cross-entropy on the trace.")
     kd: Kd | None = Field(None, description="Divergence from the teacher's stored logprobs.")
-    impl: Literal["auto", "reference", "chunked", "cuda"] = "auto"
+    impl: Literal["auto", "reference", "chunked", "triton", "cuda"] = "auto"
     compact_below: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="Approximate gradient: columns below it go by a rank-1 term; 0 is exact."
     )

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import to_builtins
 
 from distill.card import write_card
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
+from distill.recipe import Overlap
 from distill.run import write_struct
 from distill.workers import scale_out
-from traces.curate.decide import Item, curate
+from traces.curate.annotate import VERSION, Item, annotate
+from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
+from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.select import Selection
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
+from traces.keys import content_hash
 from traces.licence import notes
 from traces.record import Decision, Prompt, Sampling, Trace, Verdict
 from traces.rows import read_structs, write_structs
@@ -134,18 +141,14 @@ def curate_traces(job: Job) -> dict[str, Any]:
         DataError: nothing is kept.
     """
     section = job.recipe.curate
-    verdicts: dict[str, list[Verdict]] = {}
-    for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
-        verdicts.setdefault(verdict.key, []).append(verdict)
-    items = [Item(p, t, verdicts.get(t.key, [])) for p, t in read_pairs(job)]
-    options = section.model_dump(exclude={"overlap"})
-    decisions = curate(
-        items,
-        **options,
-        overlap_ngram=section.overlap.ngram if section.overlap else None,
-        overlap_coverage=section.overlap.coverage if section.overlap else 1.0,
-        evaluation_prompts=read_structs(job.path("prompts/held_out.jsonl"), Prompt),
-    )
+    with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
+        decisions = decide(
+            annotated(job, store),
+            **section.model_dump(exclude={"overlap", "select"}),
+            overlap_coverage=section.overlap.coverage if section.overlap else None,
+            selection=Selection(**section.select.model_dump()) if section.select else None,
+            item_of=partial(item_of, store),
+        )
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -159,6 +162,37 @@ def curate_traces(job: Job) -> dict[str, Any]:
             "section `curate` of the recipe",
         )
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
+
+
+def annotated(job: Job, store: TraceStore) -> Ledger:
+    """The ledger of the run's traces: read where it was made of the same, else made."""
+    section = job.recipe.curate
+    ngram = (section.overlap or Overlap()).ngram
+    floor = floor_of(section.near_duplicate)
+    path = job.path("annotate/ledger.arrow")
+    held_out = read_structs(job.path("prompts/held_out.jsonl"), Prompt)
+    parts = [job.fingerprints["verify"], ngram, floor, content_hash(to_builtins(held_out)), VERSION]
+    made_of = content_hash(parts)
+    found = load_ledger(path, made_of)
+    if found is None:
+        verdicts: dict[str, list[Verdict]] = {}
+        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
+            verdicts.setdefault(verdict.key, []).append(verdict)
+        found = annotate(
+            (Item(p, t, verdicts.get(t.key, [])) for p, t in read_pairs(job)),
+            evaluation_prompts=held_out,
+            overlap_ngram=ngram,
+            floor=floor,
+            item_of=partial(item_of, store),
+        )
+        save_ledger(path, found, made_of)
+    return found
+
+
+def item_of(store: TraceStore, key: str) -> Item:
+    """A stored trace with its prompt, without verdicts."""
+    trace = next(store.traces(key_prefix=key))
+    return Item(store.prompt(trace.prompt_id), trace)
 
 
 def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,8 +30,13 @@ class Answer(msgspec.Struct, frozen=True):
     reset: bool = False
     hang_up: bool = False
     """Close the connection after the whole reply without having said so."""
+    hang_up_after_s: float = 0.0
+    half_close: bool = False
+    """Send FIN and nothing else, but keep the connection."""
     drip: tuple[tuple[float, bytes], ...] = ()
     """Instead of `body`: pieces, each after a pause, ended by closing the connection."""
+    whole: bool = False
+    """Whether `drip` is a whole reply."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -73,10 +80,11 @@ def deltas(*texts: str, field: str = "content", **usage: int) -> list[bytes]:
     return [*made, event(b"[DONE]")]
 
 
-def streamed(*pieces: bytes, pause_s: float = 0.0) -> Answer:
+def streamed(*pieces: bytes, pause_s: float = 0.0, whole: bool = False) -> Answer:
     """These pieces as a stream of events."""
     headers = {"Content-Type": "text/event-stream", "Server": "fault"}
-    return Answer(headers=headers, drip=tuple((pause_s, piece) for piece in pieces))
+    drip = tuple((pause_s, piece) for piece in pieces)
+    return Answer(headers=headers, drip=drip, whole=whole)
 
 
 def error(status: int, message: str = "no", **headers: str) -> Answer:
@@ -93,8 +101,15 @@ class FaultServer:
     """
 
     def __init__(
-        self, behave: Callable[[Ask], Answer], models: list[str] | Answer | None = None
+        self,
+        behave: Callable[[Ask], Answer],
+        models: list[str] | Answer | None = None,
+        certificate: Path | None = None,
     ) -> None:
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self.behave = behave
         self.models = models
         self.asked: Counter[str] = Counter()
@@ -108,12 +123,10 @@ class FaultServer:
 
     def __enter__(self) -> FaultServer:
         self._thread.start()
-        future = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024), self._loop
-        )
-        self._server = future.result()
+        self.port = 0
+        self.listen_again()
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +142,10 @@ class FaultServer:
     def listen_again(self) -> None:
         """Be there again, at the same address."""
         future = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024), self._loop
+            asyncio.start_server(
+                self._serve, "127.0.0.1", self.port, backlog=4096, ssl=self._tls, limit=2**20
+            ),
+            self._loop,
         )
         self._server = future.result()
 
@@ -178,8 +194,11 @@ class FaultServer:
         finally:
             self._in_flight -= 1
         stays = await self._send(writer, answer)
-        if (stays or answer.hang_up) and answer.status == 200 and b'"finish_reason"' in answer.body:
+        replied = answer.whole or ((stays or answer.hang_up) and b'"finish_reason"' in answer.body)
+        if replied and answer.status == 200:
             self.served[text] += 1
+        if answer.hang_up or answer.half_close:
+            await asyncio.sleep(answer.hang_up_after_s)
         return stays
 
     def _list(self) -> Answer:
@@ -207,7 +226,9 @@ class FaultServer:
         lines += [
             f"{name}: {value}" for name, value in {"Server": "fault", **answer.headers}.items()
         ]
-        if answer.cut != 0:
+        if answer.half_close:
+            writer.write_eof()
+        elif answer.cut != 0:
             writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
             writer.write(answer.body[: answer.cut])
             await writer.drain()
@@ -215,4 +236,5 @@ class FaultServer:
             linger = struct.pack("ii", 1, 0)
             raw: socket.socket = writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        return answer.cut is None and not answer.reset and not answer.hang_up
+        broken = answer.reset or answer.hang_up or answer.half_close
+        return answer.cut is None and not broken

@@ -57,3 +57,12 @@ def test_the_pages_name_only_files_that_are_there() -> None:
     for path in DOCS.glob("*.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_fault_names_tests_that_are_there() -> None:
+    page = (DOCS / "faults.md").read_text("utf-8")
+    named = re.findall(r"`(tests/[^`]+\.py)::(test_\w+)`", page)
+    assert len(named) > 40
+    for path, name in named:
+        source = (DOCS.parent / path).read_text("utf-8")
+        assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{path}: {name}"

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,14 +117,23 @@ class Database:
             self._resources.close()
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT.
+        """All rows of a SELECT. Raises as `fold`."""
+        return self.fold(list, sql, parameters)
+
+    def fold(
+        self,
+        work: Callable[[Iterable[tuple[Any, ...]]], Result],
+        sql: str,
+        parameters: tuple[Any, ...] = (),
+    ) -> Result:
+        """What `work` makes of the rows of a SELECT, which are not all in memory at a time.
 
         Raises:
             DataError: the file is damaged.
         """
         with self._lock:
             try:
-                return self._connection.execute(sql, parameters).fetchall()
+                return work(self._connection.execute(sql, parameters))
             except sqlite3.DatabaseError as error:
                 raise DataError(f"{self.path}: {error}", "restore it from a copy") from error
 

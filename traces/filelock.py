@@ -19,7 +19,7 @@ def writer_lock(path: Path) -> Iterator[None]:
     """Hold `path`-lock until the block ends. A killed process leaves the file but not the lock.
 
     Raises:
-        DataError: somebody else, this process included, writes to `path`.
+        DataError: somebody else, this process included, writes to `path`; or nobody can.
     """
     lock_path = path.with_name(path.name + "-lock")
     descriptor = _acquire(lock_path, path)
@@ -32,7 +32,13 @@ def writer_lock(path: Path) -> Iterator[None]:
 
 def _acquire(lock_path: Path, path: Path) -> int:
     while True:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be written: {error.strerror}",
+                "choose a place that can be read and written",
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -88,7 +88,7 @@ def harvest(
             budget.count(trace)
     final = store.final_keys()
     ledger = Ledger(store, on_trace, budget)
-    asking = Asking(plan, final, store.attempts(), ledger, budget)
+    asking = Asking(plan, final, store.unfinished(), ledger, budget)
     try:
         if target is None:
             asking.all()

@@ -40,10 +40,17 @@ def trace_key(
     The endpoint's address, its key, timeouts and prices are not part of it, so a harvest resumes
     on another server of the same model.
     """
-    return content_hash([SCHEMA, teacher_id(teacher), messages, _plain(sampling), sample])
+    return request_key(teacher_id(teacher), messages, plain_sampling(sampling), sample)
 
 
-def _plain(sampling: Sampling) -> Sampling:
+def request_key(
+    teacher: str, messages: tuple[Message, ...], sampling: Sampling, sample: int
+) -> str:
+    """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`."""
+    return content_hash([SCHEMA, teacher, messages, sampling, sample])
+
+
+def plain_sampling(sampling: Sampling) -> Sampling:
     """`sampling` with its defaults as such: an encoder knows a default by identity, not value."""
     names = Sampling.__struct_fields__
     defaults = Sampling.__struct_defaults__[-len(names) :]

@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from traces.curate.dedup import Candidate, find_duplicates
 from traces.documents import Passage
 from traces.keys import prompt_id
 from traces.prompts import looks_mathematical
@@ -159,9 +158,9 @@ def find_quote(passage: Passage, quote: str) -> tuple[int, int] | None:
 
 
 def _distinct(texts: Sequence[str], threshold: float) -> list[int]:
-    candidates = [Candidate(str(number), "", text) for number, text in enumerate(texts)]
-    copies = find_duplicates(candidates, threshold)
-    return [number for number in range(len(texts)) if str(number) not in copies]
+    from traces.curate.dedup import distinct_texts
+
+    return distinct_texts(texts, threshold)
 
 
 def _prompt(

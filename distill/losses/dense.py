@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from distill.losses.batch import Rows
 from distill.losses.divergence import divergence, logit_gradient
 from distill.losses.options import LossOptions
-from distill.losses.rows import cap_, capped_losses_
+from distill.losses.rows import row_losses_
+from distill.losses.sweeps import cap_
 
 TILES = 6
 """Tiles of the size of the logits that are alive at once: what a chunk costs in memory."""
@@ -32,7 +35,8 @@ def dense_losses_(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOption
     total = size * kd.temperature * loss
     losses = torch.stack([total, torch.zeros_like(total)])
     if options.ce:
-        losses += capped_losses_(tile, rows._replace(ids=None), options)
+        plain = replace(options, kd=None, softcap=None, scale=1.0)
+        losses += row_losses_(tile, rows, plain)[0]
         tile.add_(gradient)
     else:
         tile.copy_(gradient)

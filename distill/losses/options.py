@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-Impl = Literal["auto", "reference", "chunked", "cuda"]
+Impl = Literal["auto", "reference", "chunked", "triton", "cuda"]
 IMPLS: tuple[str, ...] = get_args(Impl)
 Reduction = Literal["sum", "mean"]
 Kind = Literal["forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl"]

@@ -14,7 +14,7 @@ from distill.losses.checks import check_shapes, check_values
 from distill.losses.chunked import default_chunk
 from distill.losses.kernels import TORCH
 from distill.losses.options import IGNORE
-from distill.losses.rows import cap_
+from distill.losses.sweeps import cap_
 
 
 class Scores(NamedTuple):

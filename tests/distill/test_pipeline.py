@@ -13,7 +13,8 @@ from distill.artifacts import Manifest, RowReport, TrainReport
 from distill.pipeline import STAGES, check
 from distill.run import read_struct
 from tests.tiny_recipe import Recorder, run, tiny_recipe
-from traces.errors import Interrupted, UserError
+from traces.curate.ledger import load_ledger, save_ledger
+from traces.errors import DataError, Interrupted, UserError
 from traces.record import Decision, Prompt, Trace
 from traces.rows import read_structs
 from traces.store import TraceStore
@@ -186,3 +187,29 @@ def test_pipeline_is_imported_without_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_evaluation_does_not_start_on_what_was_trained(copied: Path, tiny_model: Path) -> None:
+    path = copied / "run/annotate/ledger.arrow"
+    ledger = load_ledger(path)
+    assert ledger is not None
+    share = ledger.overlap.copy()
+    share[2] = 0.9
+    save_ledger(path, ledger._replace(overlap=share), "edited")
+    with pytest.raises(DataError, match="1 training questions overlap evaluation problems"):
+        run(tiny_recipe(copied, tiny_model), copied / "run")
+
+
+def test_another_threshold_decides_again_from_the_same_ledger(
+    copied: Path, tiny_model: Path
+) -> None:
+    path = copied / "run/annotate/ledger.arrow"
+    before = path.stat().st_mtime_ns
+    loaded = tiny_recipe(copied, tiny_model, "curate.select={tokens: 150, by: short}")
+    _, said = run(loaded, copied / "run", upto="curate")
+    assert said.ran == ["curate"]
+    assert path.stat().st_mtime_ns == before
+    rules = {d.rule for d in read_structs(copied / "run/curate/decisions.jsonl", Decision)}
+    assert rules == {"kept", "budget"}
+    run(tiny_recipe(copied, tiny_model, "curate.overlap.ngram=5"), copied / "run", upto="curate")
+    assert path.stat().st_mtime_ns > before

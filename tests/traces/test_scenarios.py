@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.fault_server import Answer, Ask, FaultServer, completion, error, good
-from traces.budget import Budget, Caps, Price
+from tests.scenario import books_agree, endpoint, run, stored
 from traces.errors import TeacherError
-from traces.harvest import HarvestCounts, harvest
-from traces.keys import prompt_id
-from traces.record import Message, Prompt, Sampling, Trace
-from traces.store import TraceStore
-from traces.teachers.endpoint import EndpointTeacher
-
-ROOT = Path(__file__).parents[2]
-
-
-def prompts(count: int) -> list[Prompt]:
-    made = []
-    for number in range(count):
-        messages = (Message("user", f"question {number}"),)
-        made.append(Prompt(prompt_id(messages, None), messages))
-    return made
-
-
-def endpoint(server: FaultServer, **changes: Any) -> EndpointTeacher:
-    settings: dict[str, Any] = {"timeout_s": 30.0, "backoff_s": 0.02, "backoff_max_s": 0.3}
-    return EndpointTeacher(**{"base_url": server.url, "model": "m", **settings, **changes})
-
-
-def stored(path: Path) -> list[Trace]:
-    with TraceStore.open(path / "traces.sqlite", readonly=True) as store:
-        return list(store.traces(latest=False))
-
-
-def run(path: Path, teacher: EndpointTeacher, count: int, **changes: Any) -> HarvestCounts:
-    settings: dict[str, Any] = {"samples": 1, "sampling": Sampling(max_tokens=50), "seed": 0}
-    with TraceStore.open(path / "traces.sqlite") as store:
-        return harvest(prompts(count), teacher, store, **{**settings, **changes})
-
-
-def books_agree(path: Path, server: FaultServer, counts: HarvestCounts) -> None:
-    """Every prompt answered once, by a reply that the server knows to have given once."""
-    rows = stored(path)
-    assert len({row.key for row in rows}) == len(rows) == counts.requested
-    assert {row.status for row in rows} == {"ok"}
-    assert sum(server.served.values()) == counts.asked == len(rows)
-    assert set(server.served.values()) == {1}
-
+from traces.record import Trace
 
 RETRY_AFTER = [
     {}, {"retry_after": "0"}, {"retry_after": "0.05"}, {"retry_after_ms": "40"},
@@ -189,102 +146,87 @@ def test_rate_headers_are_kept_to_without_a_single_429(tmp_path: Path) -> None:
     assert refused["429"] <= 12
 
 
-HARD = {
-    "thirty megabytes": ("x" * 30_000_000, "ok"),
-    "nul": ("four\x00 4", "ok"),
-    "emoji and rare planes": ("👩‍🔬 𒀀𒁹 \U0010fffd", "ok"),
-    "nothing": (None, "empty"),
-}
+def test_a_slope_limit_is_climbed_without_a_storm(tmp_path: Path) -> None:
+    refused, lock, window = Counter[str](), threading.Lock(), [0.0, 0, 16]
+
+    def behave(ask: Ask) -> Answer:
+        with lock:
+            now = time.monotonic()
+            if now > window[0]:  # at most half as many again as in the window before
+                window[:] = [now + 0.1, 0, max(16, int(1.5 * window[1]))]
+            window[1] += 1
+            if window[1] > window[2]:
+                window[1] -= 1
+                refused["slope"] += 1
+                return error(429, "Request rate increased too quickly")
+        return Answer(good().body, delay_s=0.02)
+
+    with FaultServer(behave) as server:
+        counts = run(tmp_path, endpoint(server, concurrency=128, retries=30), 600)
+        books_agree(tmp_path, server, counts)
+    assert 0 < refused["slope"] < 200
 
 
-@pytest.mark.parametrize("name", HARD)
-def test_hard_content_is_stored_as_it_came(tmp_path: Path, name: str) -> None:
-    content, status = HARD[name]
-    with FaultServer(lambda _: good(content)) as server:
-        run(tmp_path, endpoint(server), 1)
-    (row,) = stored(tmp_path)
-    assert (row.status, row.content) == (status, content or "")
+def test_one_of_three_endpoints_slow_and_one_dead_cost_no_trace(tmp_path: Path) -> None:
+    def slow(ask: Ask) -> Answer:
+        return Answer(good().body, delay_s=0.2)
+
+    def swift(ask: Ask) -> Answer:
+        return Answer(good().body, delay_s=0.02)
+
+    with FaultServer(swift) as a, FaultServer(slow) as b, FaultServer(swift) as c:
+        c.stop_listening()
+        one = endpoint(a, base_url=[a.url, b.url, c.url], concurrency=8, retries=12)
+        counts = run(tmp_path, one, 200)
+        assert counts.by_status == {"ok": 200}
+        assert sum((a.served + b.served).values()) == len(stored(tmp_path)) == 200
+        assert sum(a.served.values()) > sum(b.served.values())
 
 
-def test_a_lone_surrogate_is_replaced_and_said(tmp_path: Path) -> None:
-    body = json.dumps(completion("four \ud800 4")).encode()
-    with FaultServer(lambda _: Answer(body)) as server:
-        run(tmp_path, endpoint(server), 1)
-    (row,) = stored(tmp_path)
-    assert (row.content, row.flags) == ("four � 4", ("replaced_characters",))
+def listing(weights: str) -> Answer:
+    return Answer(json.dumps({"data": [{"id": "m", "root": weights}]}).encode())
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"completion_tokens": 0}, {"completion_tokens": -3}])
-def test_usage_that_cannot_be_is_estimated_and_priced(tmp_path: Path, usage: Any) -> None:
-    price = Price.of_dollars(1.0, 10.0)
-    with FaultServer(lambda _: good("four is it", usage=usage)) as server:
-        run(tmp_path, endpoint(server, price=price), 1)
-    (row,) = stored(tmp_path)
-    assert (row.usage.source, row.usage.completion, row.cost_micro_usd) == ("estimated", 3, 30)
+def marked(fingerprint: str) -> Answer:
+    return Answer(json.dumps({**completion(), "system_fingerprint": fingerprint}).encode())
 
 
-def test_a_budget_reached_with_hundreds_in_flight_is_not_passed(tmp_path: Path) -> None:
-    price = Price.of_dollars(1.0, 10.0)
-    slow = Answer(good().body, delay_s=0.3)
-    with FaultServer(lambda _: slow) as server:
-        one = endpoint(server, price=price, concurrency=512)
-        counts = run(tmp_path, one, 600, budget=Budget(Caps(usd=0.1), price))
-    assert counts.asked == sum(server.served.values()) == len(stored(tmp_path)) == 600 or (
-        counts.stopped_by and counts.cost_micro_usd <= 100_000
-    )
-    assert server.most_in_flight > 64
+def test_a_server_that_comes_back_with_other_weights_ends_the_run(tmp_path: Path) -> None:
+    with FaultServer(lambda _: Answer(good().body, delay_s=0.01), models=listing("a")) as server:
+        one = endpoint(server, concurrency=2, retries=20)
+        one.check()
+        heard: list[Trace] = []
+
+        def swap(trace: Trace) -> None:
+            heard.append(trace)
+            if len(heard) == 20:
+                server.stop_listening()
+                server.models = listing("b")
+                time.sleep(0.5)
+                server.listen_again()
+
+        with pytest.raises(TeacherError, match=r"weights .*b.*, not .*a") as caught:
+            run(tmp_path, one, 400, on_trace=swap)
+        assert caught.value.exit_code == 2
+    rows = stored(tmp_path)
+    assert len({row.key for row in rows}) == len(rows) < 400
+    assert Counter(row.status for row in rows)["malformed"] >= 1
 
 
-@pytest.mark.parametrize(
-    ("url", "says"),
-    [
-        ("https://127.0.0.1:{port}/v1", "no complete reply|secure connection"),
-        ("http://[::1]:{port}/v1", "cannot connect"),
-    ],
-)
-def test_no_way_to_the_server_is_one_clear_line(url: str, says: str) -> None:
-    with FaultServer(lambda _: good()) as server:
-        one = endpoint(server, base_url=url.format(port=server.port), timeout_s=0.5, retries=0)
-        with pytest.raises(TeacherError, match=says) as caught:
-            one.check()
-    assert "\n" not in caught.value.message
-
-
-def child(server: FaultServer, path: Path, count: int, concurrency: int, files: int = 0) -> Any:
-    command = [sys.executable, "tests/traces/harvest_child.py", server.url]
-    command += [str(path / "traces.sqlite"), str(count), str(concurrency), str(files)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_it_loses_no_acknowledged_trace(tmp_path: Path) -> None:
-    rng, acknowledged = random.Random(2), list[str]()
-    with FaultServer(lambda _: Answer(good().body, delay_s=0.02)) as server:
-        for _ in range(3):
-            process = child(server, tmp_path, 250, 4)
-            for _ in range(rng.randrange(20, 60)):
-                acknowledged.append(process.stdout.readline().strip())
-            process.kill()
-            process.stdout.close()
-            process.wait()
-        process = child(server, tmp_path, 250, 4)
-        lines = process.stdout.read().split("\n")
-        process.stdout.close()
-        assert process.wait() == 0
-    keys = [row.key for row in stored(tmp_path)]
-    assert len(set(keys)) == len(keys) == 250
-    assert set(acknowledged) <= set(keys)
-    assert lines[-2].startswith("done")
-    # Sent again: at most what was in flight or not yet on disk when it was killed.
-    assert sum(server.asked.values()) <= 250 + 3 * 60
-
-
-@pytest.mark.slow
-def test_too_few_file_descriptors_slow_it_down_and_lose_nothing(tmp_path: Path) -> None:
-    with FaultServer(lambda _: Answer(good().body, delay_s=0.5)) as server:
-        process = child(server, tmp_path, 150, 120, files=64)
-        out = process.stdout.read()
-        process.stdout.close()
-        assert process.wait() == 0
-    assert out.splitlines()[-1] == "done 150 0"
-    assert {row.status for row in stored(tmp_path)} == {"ok"}
+@pytest.mark.parametrize(("profile", "ends"), [("vllm", True), ("openai", False)])
+def test_another_fingerprint_ends_the_run_or_marks_the_trace(
+    tmp_path: Path, profile: str, ends: bool
+) -> None:
+    with FaultServer(lambda _: marked("one")) as server:
+        one = endpoint(server, concurrency=1, profile=profile)
+        one.check()
+        server.behave = lambda ask: marked("one" if int(ask.text[9:]) < 5 else "two")
+        if ends:
+            with pytest.raises(TeacherError, match="fingerprint is 'two', not 'one'"):
+                run(tmp_path, one, 20)
+        else:
+            run(tmp_path, one, 20)
+    statuses = Counter(row.status for row in stored(tmp_path))
+    flags = Counter(flag for row in stored(tmp_path) for flag in row.flags)
+    assert statuses["ok"] == (5 if ends else 20)
+    assert flags["fingerprint_changed"] == (0 if ends else 15)

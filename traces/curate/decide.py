@@ -8,8 +8,11 @@ unclosed_thinking    the thinking never ended (a truncated trace that is kept ma
 empty                nothing after the thinking
 missing_reasoning    no reasoning apart from the answer (`require_reasoning` only)
 too_short, too_long  canonical tokens of reasoning and answer
+foreign_script       letters in scripts that neither Latin, Greek nor the question has
 loop_tail            it ends in a loop
 loop_ngrams          too many repeated 10-grams
+loop_masked          the same with numbers masked
+compression          it compresses too well
 overlap              its question is an evaluation question
 wrong_answer         by `policy`; a text without any answer counts as wrong
 unverified           `strict` only: the verdict is unknown, or there is none
@@ -17,24 +20,27 @@ wrong_steps          a step checker found a wrong step
 exact_duplicate      the same question and trace as a kept one
 near_duplicate       nearly so
 per_prompt           its question has enough without it
+mix, budget          it is sound, and more than was wanted (`traces.curate.select`)
 
 Under `prefer_right` a wrong trace is dropped only where its question has a right one that passed
-all rules up to here, its steps included.
+all rules up to here, its steps included. Everything is decided from the ledger; no text is read but
+of copies whose original another rule took.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
-from traces.curate import rules
-from traces.curate.dedup import Candidate, find_duplicates
-from traces.curate.overlap import Overlap, find_overlaps, question_text
-from traces.curate.rules import Finding, trace_text
-from traces.curate.tokens import tokens
-from traces.errors import CountError
-from traces.record import Decision, Prompt, Trace, Verdict
-from traces.verify.check import NO_ANSWER
+import numpy as np
+
+from traces.curate import ledger as columns
+from traces.curate.annotate import Item, annotate, compared
+from traces.curate.drops import Drops, Mask
+from traces.curate.ledger import OUTCOMES, RIGHT, UNKNOWN, WRONG, Ledger
+from traces.curate.select import Selection, select
+from traces.curate.spread import spread
+from traces.record import Decision, Prompt
 
 RULES = (
     "status",
@@ -44,8 +50,11 @@ RULES = (
     "missing_reasoning",
     "too_short",
     "too_long",
+    "foreign_script",
     "loop_tail",
     "loop_ngrams",
+    "loop_masked",
+    "compression",
     "overlap",
     "wrong_answer",
     "unverified",
@@ -53,31 +62,48 @@ RULES = (
     "exact_duplicate",
     "near_duplicate",
     "per_prompt",
+    "mix",
+    "budget",
 )
 
 Policy = Literal["prefer_right", "strict", "keep"]
 
 
-class Item(NamedTuple):
-    """A trace with its prompt and all verdicts on it; of two on one aspect the later one holds."""
-
-    prompt: Prompt
-    trace: Trace
-    verdicts: Sequence[Verdict] = ()
-
-
-class _Row(NamedTuple):
-    key: str
-    prompt: Prompt
-    text: str
-    length: int
-    answer: str  # right, wrong, unknown, or none without a verdict
-    steps: str
-    steps_reason: str
-
-
 def curate(
-    items: Iterable[Item],
+    items: Sequence[Item],
+    *,
+    overlap_ngram: int | None,
+    evaluation_prompts: Iterable[Prompt] = (),
+    near_duplicate: float | None,
+    **options: Any,
+) -> list[Decision]:
+    """One decision per item, in their order: `annotate`, then `decide`.
+
+    The same items in another order get the same decisions.
+
+    Raises:
+        CountError: two items have the same key.
+    """
+    by_key = {item.trace.key: item for item in items}
+    found = annotate(
+        items,
+        evaluation_prompts=evaluation_prompts,
+        overlap_ngram=overlap_ngram,
+        floor=floor_of(near_duplicate),
+        item_of=by_key.__getitem__,
+    )
+    return decide(found, item_of=by_key.__getitem__, near_duplicate=near_duplicate, **options)
+
+
+def floor_of(near_duplicate: float | None) -> float | None:
+    """The similarity from which copies are noted, for decisions at `near_duplicate`."""
+    from traces.curate.dedup import FLOOR
+
+    return None if near_duplicate is None else min(FLOOR, near_duplicate)
+
+
+def decide(
+    ledger: Ledger,
     *,
     policy: Policy,
     wrong_steps: Literal["drop", "keep"],
@@ -85,183 +111,167 @@ def curate(
     require_reasoning: bool,
     min_tokens: int,
     max_tokens: int | None,
+    foreign_script: float | None,
     loop_tail_chars: int | None,
     loop_ngram_share: float | None,
+    loop_masked_share: float | None,
+    max_compression: float | None,
     near_duplicate: float | None,
-    overlap_ngram: int | None,
-    overlap_coverage: float,
+    overlap_coverage: float | None,
     per_prompt: int | None,
-    evaluation_prompts: Iterable[Prompt] = (),
+    selection: Selection | None = None,
+    item_of: Callable[[str], Item],
 ) -> list[Decision]:
-    """One decision per item, in their order. None switches the rule off that it belongs to.
-
-    The same items in another order get the same decisions.
-
-    Raises:
-        CountError: two items have the same key.
-    """
-    order: list[tuple[str, str]] = []
-    found: dict[str, Finding] = {}
-    rows: list[_Row] = []
-    for item in items:
-        row = _row(item)
-        order.append((row.key, row.prompt.id))
-        finding = _structure(item.trace, keep_truncated, require_reasoning) or _content(
-            row, min_tokens, max_tokens, loop_tail_chars, loop_ngram_share
-        )
-        if finding:
-            found[row.key] = finding
-        else:
-            rows.append(row)
-    if len({key for key, _ in order}) != len(order):
-        raise CountError(f"{len(order)} traces share {len({key for key, _ in order})} keys")
-
-    overlaps: dict[str, Overlap] = {}
-    if overlap_ngram is not None:
-        overlaps = find_overlaps(
-            (row.prompt for row in rows),
-            evaluation_prompts,
-            ngram=overlap_ngram,
-            coverage=overlap_coverage,
-        )
-        found.update(_overlapping(rows, overlaps, overlap_coverage))
-    rows = [row for row in rows if row.key not in found]
-    found.update(_wrong(rows, policy, wrong_steps == "drop"))
-    rows = [row for row in rows if row.key not in found]
-    found.update(_duplicates(rows, near_duplicate))
-    rows = [row for row in rows if row.key not in found]
+    """One decision per row, in their order. None switches the rule off that it belongs to."""
+    drops = Drops(ledger)
+    _structure(drops, keep_truncated, require_reasoning)
+    drops.below("too_short", ledger.tokens, min_tokens)
+    drops.above("too_long", ledger.tokens, max_tokens, strictly=True)
+    drops.above("foreign_script", ledger.foreign, foreign_script, strictly=True)
+    drops.above("loop_tail", ledger.tail, loop_tail_chars)
+    drops.above("loop_ngrams", ledger.repeated, loop_ngram_share)
+    drops.above("loop_masked", ledger.repeated_masked, loop_masked_share)
+    drops.above("compression", ledger.compression, max_compression)
+    if overlap_coverage is not None:
+        _overlapping(drops, overlap_coverage)
+    _wrong(drops, policy, wrong_steps == "drop")
+    _duplicates(drops, near_duplicate, item_of)
     if per_prompt is not None:
-        found.update(_surplus(rows, per_prompt))
-    return [_decision(key, prompt, found.get(key), overlaps.get(prompt)) for key, prompt in order]
+        _surplus(drops, per_prompt)
+    if selection is not None:
+        select(drops, selection)
+    return drops.decisions(overlap_coverage)
 
 
-def _row(item: Item) -> _Row:
-    latest = {verdict.aspect: verdict for verdict in item.verdicts}
-    answer, steps = latest.get("answer"), latest.get("steps")
-    outcome = answer.outcome if answer else "none"
-    if answer and answer.outcome == "unknown" and answer.reason == NO_ANSWER:
-        outcome = "wrong"
-    text = trace_text(item.trace)
-    return _Row(
-        item.trace.key,
-        item.prompt,
-        text,
-        len(tokens(text)),
-        outcome,
-        steps.outcome if steps else "none",
-        steps.reason if steps else "",
-    )
+def _structure(drops: Drops, keep_truncated: bool, require_reasoning: bool) -> None:
+    ledger = drops.ledger
+
+    def has(flag: int) -> Mask:
+        found: Mask = (ledger.flags & flag) > 0
+        return found
+
+    def status(row: int) -> str:
+        return ledger.status.at(row)
+
+    def finish(row: int) -> str:
+        return ledger.finish.at(row) or status(row)
+
+    drops.drop("status", has(columns.FAILED), status, "ok")
+    if not keep_truncated:
+        drops.drop("truncated", has(columns.CUT), finish)
+    drops.drop("unclosed_thinking", has(columns.UNCLOSED) & ~has(columns.CUT))
+    drops.drop("empty", has(columns.BLANK), lambda row: 0.0, 1.0)
+    if require_reasoning:
+        drops.drop("missing_reasoning", has(columns.NO_REASONING))
 
 
-def _structure(trace: Trace, keep_truncated: bool, require_reasoning: bool) -> Finding | None:
-    if finding := rules.status(trace):
-        return finding
-    cut = rules.truncated(trace)
-    if cut and not keep_truncated:
-        return cut
-    if not cut and (finding := rules.unclosed_thinking(trace)):
-        return finding
-    if finding := rules.empty(trace):
-        return finding
-    return rules.missing_reasoning(trace) if require_reasoning else None
+def _overlapping(drops: Drops, coverage: float) -> None:
+    ledger = drops.ledger
+
+    def value(row: int) -> str:
+        return f"{ledger.overlap[row]:g} of {ledger.overlap_of.at(row)}"
+
+    drops.drop("overlap", (ledger.overlap >= coverage) & (ledger.overlap > 0), value, coverage)
 
 
-def _content(
-    row: _Row,
-    min_tokens: int,
-    max_tokens: int | None,
-    loop_tail_chars: int | None,
-    loop_ngram_share: float | None,
-) -> Finding | None:
-    if finding := rules.length(row.length, min_tokens, max_tokens):
-        return finding
-    if loop_tail_chars is not None and (finding := rules.loop_tail(row.text, loop_tail_chars)):
-        return finding
-    if loop_ngram_share is None:
-        return None
-    return rules.loop_ngrams(tokens(row.text), loop_ngram_share)
+def _wrong(drops: Drops, policy: Policy, drop_steps: bool) -> None:
+    ledger = drops.ledger
+    unsound = (ledger.steps == WRONG) & drop_steps
+    has_right = np.zeros(len(ledger.prompt.names), np.bool_)
+    has_right[ledger.prompt.codes[drops.alive & (ledger.answer == RIGHT) & ~unsound]] = True
+
+    def reason(row: int) -> str:
+        return ledger.steps_reason.at(row) or "wrong"
+
+    wrong = ledger.answer == WRONG
+    if policy == "prefer_right":
+        wrong = wrong & has_right[ledger.prompt.codes]
+    if policy != "keep":
+        drops.drop("wrong_answer", wrong, lambda row: "wrong", "right")
+    if policy == "strict":
+        unverified = (ledger.answer == UNKNOWN) | (ledger.answer == columns.NONE)
+        drops.drop("unverified", unverified, lambda row: OUTCOMES[int(ledger.answer[row])], "right")
+    drops.drop("wrong_steps", unsound, reason, "right")
 
 
-def _overlapping(
-    rows: list[_Row], overlaps: dict[str, Overlap], threshold: float
-) -> dict[str, Finding]:
-    found = {}
-    for row in rows:
-        overlap = overlaps.get(row.prompt.id)
-        if overlap and not overlap.masked:
-            value = f"{overlap.coverage:g} of {overlap.source}"
-            found[row.key] = Finding("overlap", value, threshold)
+def _duplicates(drops: Drops, threshold: float | None, item_of: Callable[[str], Item]) -> None:
+    ledger, of = drops.ledger, {}
+    alone = np.bincount(ledger.same_as, minlength=len(ledger.keys))[ledger.same_as] < 2
+    first: dict[int, int] = {}
+    for row in best_first(ledger, drops.alive & ~alone):
+        best = first.setdefault(int(ledger.same_as[row]), row)
+        if best != row:
+            of[row] = best
+    copied = np.zeros(len(ledger.keys), np.bool_)
+    copied[list(of)] = True
+    drops.drop("exact_duplicate", copied, lambda row: f"1.000 of {ledger.keys[of[row]]}", 1.0)
+    if threshold is None:
+        return
+    near = _near(drops, first, threshold, item_of)
+    copied = np.zeros(len(ledger.keys), np.bool_)
+    copied[list(near)] = True
+
+    def value(row: int) -> str:
+        return f"{near[row][1]:.3f} of {ledger.keys[near[row][0]]}"
+
+    drops.drop("near_duplicate", copied, value, threshold)
+
+
+def _near(
+    drops: Drops, first: dict[int, int], threshold: float, item_of: Callable[[str], Item]
+) -> dict[int, tuple[int, float]]:
+    """Copies of rows that stay. Where the noted original is gone, its copies are compared again."""
+    ledger = drops.ledger
+    found: dict[int, tuple[int, float]] = {}
+    orphans: dict[int, list[int]] = {}
+    # What is noted of the best of equal texts holds for the one of them that stays.
+    copy_of = ledger.copy_of[ledger.same_as]
+    similarity = ledger.similarity[ledger.same_as]
+    for row in np.flatnonzero(drops.alive & (copy_of >= 0)).tolist():
+        original = first.get(int(copy_of[row]), int(copy_of[row]))
+        if drops.alive[original] and similarity[row] >= threshold:
+            found[row] = (original, float(similarity[row]))
+        else:
+            orphans.setdefault(int(copy_of[row]), []).append(row)
+    alike = [row for rows in orphans.values() if len(rows) > 1 for row in rows]
+    if alike:
+        found.update(_compare(drops, alike, threshold, item_of))
     return found
 
 
-def _wrong(rows: list[_Row], policy: Policy, drop_steps: bool) -> dict[str, Finding]:
-    def sound(row: _Row) -> bool:
-        return not (drop_steps and row.steps == "wrong")
+def _compare(
+    drops: Drops, rows: list[int], threshold: float, item_of: Callable[[str], Item]
+) -> dict[int, tuple[int, float]]:
+    from traces.curate.nearby import find_near
 
-    has_right = {row.prompt.id for row in rows if row.answer == "right" and sound(row)}
-    found = {}
-    for row in rows:
-        wrong = policy == "strict" or (policy == "prefer_right" and row.prompt.id in has_right)
-        if row.answer == "wrong" and wrong:
-            found[row.key] = Finding("wrong_answer", "wrong", "right")
-        elif policy == "strict" and row.answer in ("unknown", "none"):
-            found[row.key] = Finding("unverified", row.answer, "right")
-        elif not sound(row):
-            found[row.key] = Finding("wrong_steps", row.steps_reason or "wrong", "right")
-    return found
+    mask = np.zeros(len(drops.alive), np.bool_)
+    mask[rows] = True
+    order = best_first(drops.ledger, mask)
+    read = [compared(item_of(drops.ledger.keys[row])) for row in order]
+    sketches = np.stack([sketch for _, sketch in read])
+    near = find_near(sketches, range(len(order)), lambda n: read[n][0], threshold)
+    return {order[n]: (order[other], alike) for n, (other, alike) in near.items()}
 
 
-def _duplicates(rows: list[_Row], threshold: float | None) -> dict[str, Finding]:
-    copies = find_duplicates(
-        [Candidate(r.key, question_text(r.prompt), r.text, r.answer == "right") for r in rows],
-        threshold,
-    )
-    return {
-        key: Finding(
-            "exact_duplicate" if copy.exact else "near_duplicate",
-            f"{copy.similarity:.3f} of {copy.of}",
-            1.0 if copy.exact else threshold,
-        )
-        for key, copy in copies.items()
-    }
+def best_first(ledger: Ledger, mask: Mask) -> list[int]:
+    """The rows of `mask`: right ones first, then the shorter, then the smaller key."""
+    rows = np.flatnonzero(mask).tolist()
+    right, tokens, keys = ledger.answer == RIGHT, ledger.tokens, ledger.keys
+    return sorted(rows, key=lambda row: (not right[row], tokens[row], keys[row]))
 
 
-def _surplus(rows: list[_Row], limit: int) -> dict[str, Finding]:
-    groups: dict[str, list[_Row]] = {}
-    for row in rows:
-        groups.setdefault(row.prompt.id, []).append(row)
-    found = {}
+def _surplus(drops: Drops, limit: int) -> None:
+    ledger = drops.ledger
+    counts = np.bincount(ledger.prompt.codes[drops.alive], minlength=len(ledger.prompt.names))
+    crowded = drops.alive & (counts[ledger.prompt.codes] > limit)
+    groups: dict[int, list[int]] = {}
+    for row in np.flatnonzero(crowded).tolist():
+        groups.setdefault(int(ledger.prompt.codes[row]), []).append(row)
     for group in groups.values():
-        kept = {row.key for row in _spread(group, limit)} if len(group) > limit else None
-        for row in group:
-            if kept is not None and row.key not in kept:
-                found[row.key] = Finding("per_prompt", float(len(group)), float(limit))
-    return found
-
-
-def _spread(group: list[_Row], limit: int) -> list[_Row]:
-    """`limit` of a larger group: the right ones first, spread evenly from short to long."""
-    by_length = sorted(group, key=lambda row: (row.length, row.key))
-    right = [row for row in by_length if row.answer == "right"]
-    rest = [row for row in by_length if row.answer != "right"]
-    kept = _evenly(right, min(limit, len(right)))
-    return kept + _evenly(rest, limit - len(kept))
-
-
-def _evenly(rows: list[_Row], count: int) -> list[_Row]:
-    if count == 0:
-        return []
-    if count == 1:
-        return [rows[len(rows) // 2]]
-    return [rows[i * (len(rows) - 1) // (count - 1)] for i in range(count)]
-
-
-def _decision(
-    key: str, prompt_id: str, finding: Finding | None, overlap: Overlap | None
-) -> Decision:
-    if finding is not None:
-        return Decision(key, prompt_id, False, finding.rule, finding.value, finding.threshold)
-    if overlap is not None and overlap.masked:
-        label = f"other numbers than {overlap.source}, else {overlap.coverage:g} alike"
-        return Decision(key, prompt_id, True, value=label)
-    return Decision(key, prompt_id, True)
+        crowded[spread(ledger, group, limit)] = False
+    drops.drop(
+        "per_prompt",
+        crowded,
+        lambda row: float(counts[ledger.prompt.codes[row]]),
+        float(limit),
+    )

@@ -36,6 +36,18 @@ class Overlap(NamedTuple):
     masked: bool
 
 
+class Coverage(NamedTuple):
+    """The evaluation questions that cover a training question best, by source, and how far.
+
+    `share` counts those with equal numbers only, `masked_share` compares with numbers masked.
+    """
+
+    source: str
+    share: float
+    masked_source: str
+    masked_share: float
+
+
 def question_text(prompt: Prompt) -> str:
     """What the user says in `prompt`."""
     return "\n".join(message.content for message in prompt.messages if message.role == "user")
@@ -75,6 +87,19 @@ def find_overlaps(
 
     Questions under `2 ngram` tokens use n-grams of half their length.
     """
+    found: dict[str, Overlap] = {}
+    for prompt_id, one in measure_overlaps(train, evaluation, ngram=ngram).items():
+        if one.share >= coverage:
+            found[prompt_id] = Overlap(one.source, one.share, masked=False)
+        elif one.masked_share >= coverage:
+            found[prompt_id] = Overlap(one.masked_source, one.masked_share, masked=True)
+    return found
+
+
+def measure_overlaps(
+    train: Iterable[Prompt], evaluation: Iterable[Prompt], *, ngram: int
+) -> dict[str, Coverage]:
+    """How far each training prompt is covered, by prompt id; those that are not at all left out."""
     asked = {prompt.id: tuple(question_tokens(question_text(prompt))) for prompt in train}
     tested: dict[Tokens, str] = {}
     for prompt in evaluation:
@@ -83,13 +108,17 @@ def find_overlaps(
         return {}
     search = _Search(list(tested), list(dict.fromkeys(asked.values())), ngram)
     sources = list(tested.values())
-    found: dict[str, Overlap] = {}
+    measured: dict[Tokens, Coverage] = {}
+    found: dict[str, Coverage] = {}
     for prompt_id, question in asked.items():
-        if question in tested:
-            found[prompt_id] = Overlap(tested[question], 1.0, masked=False)
-        elif (near := search.nearest(question, coverage)) is not None:
-            index, share, masked = near
-            found[prompt_id] = Overlap(sources[index], round(share, 4), masked)
+        if question not in measured:
+            measured[question] = (
+                Coverage(tested[question], 1.0, "", 0.0)
+                if question in tested
+                else search.measure(question, sources)
+            )
+        if measured[question].share or measured[question].masked_share:
+            found[prompt_id] = measured[question]
     return found
 
 
@@ -118,22 +147,24 @@ class _Search:
         self.spelt = [f" {' '.join(question)} " for question in tested]
         self._indices: dict[tuple[int, bool], _Index] = {}
 
-    def nearest(self, question: Tokens, least: float) -> tuple[int, float, bool] | None:
-        """Index, coverage and whether only the masked form matches; None below `least`."""
+    def measure(self, question: Tokens, sources: Sequence[str]) -> Coverage:
+        """The evaluation questions that cover it best, numbers being equal, and being masked."""
         n = min(self.ngram, max(1, (len(question) + 1) // 2))
         real = self._index(n, masked=False).coverage(question)
         same = numbers(question)
         spelt = f" {' '.join(question)} "
         inside = [i for i in real if len(self.tested[i]) >= self.ngram and self.spelt[i] in spelt]
         if inside:
-            return inside[0], 1.0, False
+            return Coverage(sources[inside[0]], 1.0, "", 0.0)
         equal = {i: share for i, share in real.items() if self.numbers[i] == same}
-        if (best := _most(equal)) is not None and equal[best] >= least:
-            return best, equal[best], False
         alike = self._index(n, masked=True).coverage(_mask(question))
-        if (best := _most(alike)) is not None and alike[best] >= least:
-            return best, alike[best], True
-        return None
+        best, masked = _most(equal), _most(alike)
+        return Coverage(
+            "" if best is None else sources[best],
+            0.0 if best is None else round(equal[best], 4),
+            "" if masked is None else sources[masked],
+            0.0 if masked is None else round(alike[masked], 4),
+        )
 
     def _index(self, n: int, *, masked: bool) -> _Index:
         if (n, masked) not in self._indices:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from traces.curate.dedup import Candidate, find_duplicates
 from traces.curate.overlap import find_overlaps
 from traces.curate.texts import Texts, text_of
 from traces.errors import DataError
 from traces.jsonio import Fault, Faults, read_each
 from traces.record import Message, Prompt
 
-LARGE_BYTES = 16 << 20
+if TYPE_CHECKING:
+    from traces.curate.dedup import Copies
+
 QUESTION_FIELDS = ("question", "problem", "prompt", "text")
 
 
@@ -49,51 +50,37 @@ def dedup_rows(path: Path, *, field: str, threshold: float, faults: Faults) -> I
         DataError: the file is missing or unreadable, or no row has the field.
     """
     with Texts(path, field, faults) as texts:
-        copies = _copies_by_sketch if texts.size > LARGE_BYTES else _copies
-        found = copies(texts, threshold)
-    for number in range(len(texts)):
-        if number in found:
-            other, similarity = found[number]
-            yield DedupRow(number, other, False, similarity)
+        found = _copies(texts, threshold)
+    for number, same in enumerate(found.same_as.tolist()):
+        if found.copy_of[same] >= 0:
+            alike = float(found.similarity[same])
+            yield DedupRow(number, int(found.copy_of[same]), False, alike)
         else:
-            yield DedupRow(number, number, True, 1.0)
+            yield DedupRow(number, same, same == number, 1.0)
 
 
-def _copies(texts: Texts, threshold: float) -> dict[int, tuple[int, float]]:
-    """Without compiled code, whose loading alone would take longer than a small file."""
-    width = 12  # keys sort as rows do
-    found = find_duplicates(
-        [Candidate(f"{n:0{width}}", "", text) for n, text in texts.every() if text], threshold
-    )
-    return {int(key): (int(copy.of), copy.similarity) for key, copy in found.items()}
-
-
-def _copies_by_sketch(texts: Texts, threshold: float) -> dict[int, tuple[int, float]]:
+def _copies(texts: Texts, threshold: float) -> Copies:
     import numpy as np
 
-    from traces.curate.nearby import find_near
+    from traces.curate.dedup import find_copies
+    from traces.curate.nearby import Text
     from traces.curate.scan import PLACES, sketch
 
     sketches = np.zeros((1024, PLACES), np.uint32)
-    first: dict[bytes, int] = {}
+    digests: list[bytes] = []
     lengths: list[tuple[int, int]] = []
-    same: dict[int, int] = {}
     for number, text in texts.every():
         if number == len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        if not text:
-            continue
         data = text.encode("utf-8", "surrogatepass")
-        of = first.setdefault(hashlib.blake2b(data, digest_size=16).digest(), number)
-        if of != number:
-            same[number] = of
-            continue
-        length, sketches[number] = sketch(text)
-        lengths.append((length, number))
+        digests.append(hashlib.blake2b(data, digest_size=16).digest())
+        if text:
+            length, sketches[number] = sketch(text)
+            lengths.append((length, number))
     order = [number for _, number in sorted(lengths)]
-    near = find_near(sketches[: len(texts)], order, texts.text, threshold)
-    exact = {n: (near[of][0], near[of][1]) if of in near else (of, 1.0) for n, of in same.items()}
-    return {**near, **exact}
+    return find_copies(
+        digests, sketches[: len(texts)], order, lambda n: Text(texts.text(n)), threshold
+    )
 
 
 def decontaminate_rows(

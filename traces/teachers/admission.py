@@ -20,6 +20,9 @@ START = 32
 GROWTH = 2.0
 """CUBIC's C, in requests per second cubed: back at the old width of 300 after 2.8 s. TCP's 0.4
 uses 81 % of a limit that goes from 300 to 60 and back, this 87 %; 429s stay below 1 %."""
+DOUBLE_S = 0.5
+"""Slow start doubles the width in this time even where answers take longer. A busy reply comes at
+once, so waiting for answers of 30 s would only waste the first minutes."""
 TRIP = 10
 """So many broken replies without an answer between them, to more than two requests, are an
 outage."""
@@ -45,11 +48,14 @@ class Admission:
         self.in_flight = 0
         self.cuts = 0
         """Cuts since the last success."""
+        self.away = False
+        """Whether nobody answered when a connection was last tried."""
         self.tripped_at: float | None = None
         """When the outage began that is going on."""
         self._clock = clock
         self._threshold = float(ceiling)
         self._peak, self._cut_at = float(ceiling), clock()
+        self._grown_at = clock()
         self._epoch = 0
         self._open_at = 0.0
         self._allowed: int | None = None
@@ -97,6 +103,11 @@ class Admission:
         return 1 if self.tripped_at is not None else max(1, int(self.width))
 
     @property
+    def well(self) -> bool:
+        """Whether it is there and answers, as far as is known."""
+        return self.tripped_at is None and not self.away
+
+    @property
     def load(self) -> float:
         """The share of its places that is taken."""
         return self.in_flight / self.places
@@ -109,7 +120,7 @@ class Admission:
 
     def succeeded(self) -> None:
         """An answer came: widen, if the width was what held requests back."""
-        self.cuts = 0
+        self.cuts, self.away = 0, False
         self._broken, self._broken_requests = 0, set()
         if self.tripped_at is not None:
             self.tripped_at, self._probe_s = None, self._first_probe_s
@@ -122,6 +133,20 @@ class Admission:
             wider = min(wider, self._cubic(self._clock() - self._cut_at))
         self.width = min(float(self.ceiling), max(self.width, wider))
         self._wake()
+
+    def grow(self) -> None:
+        """Widen by the time that passed since the last call, in slow start and while full."""
+        now = self._clock()
+        passed_s, self._grown_at = min(0.1, now - self._grown_at), now
+        ceiling = min(self._threshold, float(self.ceiling))
+        if (
+            self._crowded
+            and self.width < ceiling
+            and self.tripped_at is None
+            and now >= self._open_at
+        ):
+            self.width = min(ceiling, self.width * 2.0 ** (passed_s / DOUBLE_S))
+            self._wake()
 
     def busy(self, epoch: int, pause_s: float, *, asked: bool) -> bool:
         """The endpoint is busy. True if this was news, for which the width was cut.
@@ -152,15 +177,17 @@ class Admission:
                 return False
             self.tripped_at = self._clock()
             self._threshold, self.width = self.width * CUT, float(min(self.ceiling, START))
-            while self._waiting:
-                waiter = self._waiting.popleft()
-                if not waiter.done():
-                    waiter.set_result(False)
+            self._send_elsewhere()
             self._pause(self._probe_s)
         elif self._clock() >= self._open_at:  # the probe, not one of those sent before
             self._probe_s = min(PROBE_MAX_S, 2.0 * self._probe_s)
             self._pause(self._probe_s)
         return True
+
+    def lost(self) -> None:
+        """Nobody accepted a connection: those who wait may find another endpoint."""
+        self.away = True
+        self._send_elsewhere()
 
     def outage_s(self) -> float:
         """How long the outage has lasted that is going on, 0 where there is none."""
@@ -197,6 +224,12 @@ class Admission:
         if opens >= self._open_at:
             self._open_at = 0.0
         self._wake()
+
+    def _send_elsewhere(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
 
     def _reset(self) -> None:
         self._allowed, self._resets = None, False

@@ -64,6 +64,7 @@ class ChatClient:
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -73,6 +74,7 @@ class ChatClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             headers=headers | self.profile.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
@@ -122,10 +124,7 @@ class ChatClient:
         self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
     ) -> _Raw | Failure:
         assert self._session is not None, "the client is not open"
-        url = self.base_url.joinpath(*path).with_query(self._query)
-        limits = aiohttp.ClientTimeout(
-            total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
-        )
+        url, limits = self._target(path, timeout_s)
         raw: _Raw | None = None
         try:
             async with self._session.request(
@@ -138,6 +137,16 @@ class ChatClient:
         except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
             return self._without_key(network_failure(error, timeout_s, received))
+
+    def _target(self, path: Sequence[str], timeout_s: float) -> tuple[URL, aiohttp.ClientTimeout]:
+        """Address and time limits of a page, made once."""
+        known = self._targets.get((path, timeout_s))
+        if known is None:
+            url = self.base_url.joinpath(*path).with_query(self._query)
+            connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
+            known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
+            self._targets[path, timeout_s] = known
+        return known
 
     async def _follow(self, raw: _Raw) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""

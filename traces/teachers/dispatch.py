@@ -111,7 +111,7 @@ class Dispatch:
                 billable += result.billable
             else:
                 broken += 1
-                if result.kind == "refused" or broken > self._patience.retries:
+                if result.kind in ("refused", "changed") or broken > self._patience.retries:
                     return Delivery(last, billable)
                 billable += result.billable
                 await self._back_off(broken - 1)
@@ -141,6 +141,8 @@ class Dispatch:
                 if stopping() or self.gave_up is not None:
                     self.halt()
                     more = False
+                for lane in self.lanes:
+                    lane.gate.grow()
                 while more and not stopping() and self._wants_more():
                     request = next(source, _END)
                     if request is None:
@@ -177,7 +179,11 @@ class Dispatch:
             self.alike, self._reason = 0, ""
         if not isinstance(result, Failure) or self.gave_up is not None:
             return
-        if result.kind != "refused" and result.http_status:
+        if result.kind == "changed":
+            self.gave_up = result
+            return
+        slow = result.kind == "broken" and result.status == "timeout"
+        if result.kind != "refused" and (result.http_status or slow):
             return  # an answer of sorts: the endpoint is there and may recover
         reason = f"{result.http_status} {re.sub(r'[0-9]+', '#', result.error)}"
         self.alike = self.alike + 1 if reason == self._reason else 1
@@ -215,6 +221,7 @@ class Dispatch:
         asked, cuts = failure.retry_after_s, lane.gate.cuts
         if failure.http_status == 0:  # nobody is there: the width is not to blame
             cuts += 1
+            lane.gate.lost()
         limits = self._patience.backoff_s, self._patience.backoff_max_s
         wait_s = pause_s(asked, cuts, *limits, self._rng)
         if lane.gate.busy(epoch, wait_s, asked=asked is not None) and wait_s > 0:

@@ -29,6 +29,7 @@ from traces.teachers.lanes import Lane
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Request, Withdraw
 from traces.teachers.retry import Failure
+from traces.teachers.watch import Watch
 
 CHECK_RETRIES = 2
 CHECK_BUSY_S = 30.0
@@ -177,22 +178,21 @@ class EndpointTeacher:
         async with AsyncExitStack() as stack:
             for client in self._clients:
                 await stack.enter_async_context(client)
-            dispatch = Dispatch([self._lane(client) for client in self._clients], self._patience)
+            dispatch = Dispatch(self._lanes(), self._patience)
 
             async def handle(request: Request) -> None:
-                started_us = time.time_ns() // 1000
+                started_us, began = time.time_ns() // 1000, time.monotonic()
                 try:
                     delivery = await self._deliver(dispatch, request)
                 except asyncio.CancelledError:
                     if request.key not in dispatch.withdrawn:
                         raise
                     delivery = Delivery(_WITHDRAWN)
-                self._note(dispatch, delivery)
-                emit(
-                    make_trace(
-                        request, delivery, self.record.id, self._fidelity, self.price, started_us
-                    )
-                )
+                if delivery.result is not _WITHDRAWN:
+                    dispatch.note(delivery.result)
+                took_us = round(1e6 * (time.monotonic() - began))
+                who = self.record.id, self._fidelity, self.price
+                emit(make_trace(request, delivery, *who, started_us, took_us))
 
             await dispatch.work(requests, handle, stopping)
             if dispatch.gave_up is not None:
@@ -202,26 +202,17 @@ class EndpointTeacher:
         body = self._body(request.messages, request.sampling)
         home = int(request.prompt.id[:8] or "0", 16)
         limit = request.sampling.max_tokens
-        delivery = await dispatch.deliver(body, request.sampling.top_logprobs, home, limit)
-        reply, canary = delivery.result, self.canary
-        if isinstance(reply, Reply) and canary is not None and canary.returned_model:
-            other = reply.returned_model
-            if other and other != canary.returned_model:
-                error = f"it answered as {other!r}, not as {canary.returned_model!r} any more"
-                failure = Failure("refused", "malformed", error, 200, raw=reply.content)
-                return Delivery(failure, delivery.billable + 1)
-        return delivery
+        return await dispatch.deliver(body, request.sampling.top_logprobs, home, limit)
 
-    def _note(self, dispatch: Dispatch, delivery: Delivery) -> None:
-        result = delivery.result
-        if isinstance(result, Failure) and "answered as" in result.error:
-            dispatch.gave_up = dispatch.gave_up or result
-        elif result is not _WITHDRAWN:
-            dispatch.note(result)
+    def _lanes(self) -> list[Lane]:
+        """One for each endpoint, watched where it was checked."""
+        canaries = self.canaries or (None,) * len(self._clients)
+        return [self._lane(*pair) for pair in zip(self._clients, canaries, strict=True)]
 
-    def _lane(self, client: ChatClient) -> Lane:
+    def _lane(self, client: ChatClient, canary: Canary | None = None) -> Lane:
         gate = Admission(self._patience.concurrency, probe_s=self._patience.backoff_s)
-        return Lane(str(client.base_url), client.chat, gate)
+        send = client.chat if canary is None else Watch(client, self.record.model, canary).send
+        return Lane(str(client.base_url), send, gate)
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> bytes:
         profile = self._clients[0].profile

@@ -67,7 +67,7 @@ async def run_canary(
     if isinstance(models, Failure):
         raise refusal(client, models)
     names = tuple(listed.name for listed in models)
-    found = next((m for m in models if _same_model(model, m.name)), None)
+    found = listed_as(model, models)
     if models and found is None:
         raise TeacherError(_not_served(client, model, names), "write one of these in teacher.model")
     mine = found or Listed(model)
@@ -92,6 +92,11 @@ async def run_canary(
         fingerprint=reply.fingerprint,
         endpoint=str(client.base_url),
     )
+
+
+def listed_as(model: str, models: Sequence[Listed]) -> Listed | None:
+    """What an endpoint's list says of `model`, None where it is not in it."""
+    return next((listed for listed in models if _same_model(model, listed.name)), None)
 
 
 def same_weights(canaries: Sequence[Canary]) -> None:
@@ -119,6 +124,8 @@ def refusal(client: ChatClient, failure: Failure, alike: int = 1) -> TeacherErro
     default = "ask it by hand to see what is wrong; the same command goes on where this one stopped"
     if failure.status == "malformed":
         default = "is teacher.base_url the address of a chat-completions endpoint?"
+    if failure.kind == "changed":
+        default = "traces of different weights do not mix: start another run for the new model"
     hint = default if failure.status == "malformed" else HINTS.get(status, default)
     return TeacherError(f"the endpoint {client.base_url}: {failure.error}{count}", hint)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from traces.budget import Price, worst_usage
@@ -24,8 +22,12 @@ def make_trace(
     fidelity: Fidelity,
     price: Price | None,
     started_us: int,
+    took_us: int,
 ) -> Trace:
-    """The record of one request; `fidelity` is the best that its reasoning can have."""
+    """The record of one request; `fidelity` is the best that its reasoning can have.
+
+    `took_us` is by a clock that nobody sets.
+    """
     result = delivery.result
     blank = Trace(
         key=request.key,
@@ -39,7 +41,7 @@ def make_trace(
         cost_micro_usd=_cost(request, delivery, price),
         flags=("earlier_replies_lost",) if delivery.billable else (),
         started_us=started_us,
-        finished_us=time.time_ns() // 1000,
+        finished_us=started_us + took_us,
     )
     if result is None:
         return msgspec.structs.replace(blank, error="not sent")

@@ -29,14 +29,14 @@ def choose(lanes: Sequence[Lane], home: int, rng: random.Random) -> Lane:
 
     The samples of one prompt go to one endpoint, whose prefix cache then holds the prompt, unless a
     second one taken at random is clearly less loaded ("the power of two choices"). An endpoint with
-    an outage gets only the probes that its gate lets in.
+    an outage, or that is away, gets only the probes that its gate lets in.
     """
     if len(lanes) == 1:
         return lanes[0]
     for lane in lanes:
-        if lane.gate.tripped_at is not None and lane.gate.free:
+        if not lane.gate.well and lane.gate.free:
             return lane
-    well = [lane for lane in lanes if lane.gate.tripped_at is None] or lanes
+    well = [lane for lane in lanes if lane.gate.well] or lanes
     mine, other = well[home % len(well)], rng.choice(well)
     if other.gate.free and not mine.gate.free:
         return other

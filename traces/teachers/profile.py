@@ -31,7 +31,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gives none, None that its limit is not known; `concurrency` maps patterns of model names to the
     requests that an account may have in flight; `rate_headers` is the family of its rate headers;
     `reasoning_history` the field in which earlier reasoning is sent back; `stream` asks for
-    server-sent events; `licence_route` names its terms in `traces/licences.yaml`.
+    server-sent events; `one_build` says that a server has one `system_fingerprint` as long as it
+    runs, so that another one ends the harvest (hosted services alternate between several);
+    `licence_route` names its terms in `traces/licences.yaml`.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: dict[str, int] = {}
     reasoning_history: str = "reasoning_content"
     fidelity: Fidelity = "full"
+    one_build: bool = False
     licence_route: str = ""
     quirks: tuple[str, ...] = ()
 

@@ -22,11 +22,12 @@ class Failure(msgspec.Struct, frozen=True):
     """One reply that is no answer.
 
     `kind` says what to do: `busy` endpoints are left alone for a while (all requests wait),
-    `broken` replies are asked for again after a jittered delay, `refused` ones never. `raw` is
-    what came of a reply that may have been paid for; `billable` says that it may.
+    `broken` replies are asked for again after a jittered delay, `refused` ones never, and
+    `changed` ends the work: the endpoint is not what it was. `raw` is what came of a reply that may
+    have been paid for; `billable` says that it may.
     """
 
-    kind: Literal["busy", "broken", "refused"]
+    kind: Literal["busy", "broken", "refused", "changed"]
     status: Status
     error: str
     http_status: int = 0

@@ -56,6 +56,7 @@ class Stream:
         self.broken = ""
         self.finish: str | None = None
         self._rest = b""
+        self._pieces: list[bytes] = []
         self._data: list[bytes] = []
         self._texts: dict[str, list[str]] = {name: [] for name in TEXT_FIELDS}
         self._lists: dict[str, list[Any]] = {}
@@ -66,6 +67,10 @@ class Stream:
 
     def feed(self, received: bytes) -> None:
         """Take the bytes that came next; they may end anywhere."""
+        if b"\n" not in received:  # the middle of a long line, which is not copied again and again
+            self._pieces.append(received)
+            return
+        received = self._whole(received)
         received = self._rest + received if self._rest else received
         if self._data or b"\r" in received:
             self._lines(received)
@@ -78,6 +83,10 @@ class Stream:
             else:
                 self._lines(block + b"\n\n")
 
+    def _whole(self, received: bytes) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join([*pieces, received]) if pieces else received
+
     def _lines(self, received: bytes) -> None:
         lines = received.split(b"\n")
         self._rest = lines.pop()
@@ -86,7 +95,7 @@ class Stream:
 
     def end(self) -> None:
         """Take what came last, where the final line break is missing."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = self._rest + self._whole(b""), b""
         self._lines(rest + b"\n\n")
 
     def _line(self, line: bytes) -> None:

@@ -13,7 +13,7 @@ def test_cuda_is_refused_on_a_cpu_and_says_why() -> None:
 
 
 def test_what_the_kernels_do_not_know_is_said() -> None:
-    assert "float16: the kernels know" in kernels.unfit("cuda", torch.float16)
+    assert "float16: the kernels know" in kernels.unfit("cuda", "cuda", torch.float16)
 
 
 def test_auto_falls_back_where_cuda_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,5 +23,5 @@ def test_auto_falls_back_where_cuda_cannot_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cuda_rows, "ready", broken)
     kernels._automatic.cache_clear()
     assert kernels.choose("auto", "cuda", torch.bfloat16).name == "chunked"
-    assert "driver cannot be loaded" in kernels.unfit("cuda", torch.bfloat16)
+    assert "driver cannot be loaded" in kernels.unfit("cuda", "cuda", torch.bfloat16)
     kernels._automatic.cache_clear()

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traces.curate.decide import RULES, Item, curate
+from traces.curate.annotate import Item, annotate
+from traces.curate.decide import RULES, curate, decide
 from traces.curate.funnel import Funnel, check_funnel, count_funnel
+from traces.curate.select import Selection
 from traces.errors import CountError
 from traces.record import Decision, Message, Outcome, Prompt, Sampling, Status, Trace, Verdict
 
@@ -20,6 +22,9 @@ OPTIONS: dict[str, Any] = {
     "max_tokens": None,
     "loop_tail_chars": 400,
     "loop_ngram_share": 0.2,
+    "loop_masked_share": None,
+    "max_compression": None,
+    "foreign_script": 0.05,
     "near_duplicate": 0.8,
     "overlap_ngram": 8,
     "overlap_coverage": 0.5,
@@ -119,9 +124,91 @@ def test_the_cap_keeps_right_traces_first_spread_over_the_lengths() -> None:
     ]
     options = {"loop_ngram_share": None, "near_duplicate": None}
     kept = [key for key, rule in outcome(items, per_prompt=3, **options).items() if not rule]
-    assert kept == ["k1", "k5", "k9"]
+    assert kept[0] == "k1"
+    assert kept[1] in ("k3", "k5")
+    assert kept[2] in ("k7", "k9")
     kept = [key for key, rule in outcome(items, per_prompt=6, **options).items() if not rule]
     assert {"k1", "k3", "k5", "k7", "k9"} < set(kept)
+
+
+def test_the_cap_prefers_what_is_unlike_what_stays() -> None:
+    alike = [f"first we take the sum and then see that it is {word}" for word in ("ab", "cd", "ef")]
+    unlike = "no other way leads there than counting all of them one by one xy"
+    items = [item(f"k{i}", answer=text) for i, text in enumerate([*alike, unlike])]
+    kept = [
+        key for key, rule in outcome(items, per_prompt=2, near_duplicate=None).items() if not rule
+    ]
+    assert "k3" in kept
+
+
+def kept_of(items: list[Item], selection: Selection) -> list[str]:
+    decisions = curate(items, **OPTIONS, selection=selection)
+    assert {d.rule for d in decisions if not d.kept} <= {"budget", "mix"}
+    return [decision.key for decision in decisions if decision.kept]
+
+
+def sized(key: str, words: int, domain: str = "", verdict: Outcome | None = None) -> Item:
+    text = " ".join(f"{key}{n}" for n in range(words - 1))  # with "because", `words` tokens
+    one = item(key, f"p{key[0]}", answer=text, verdict=verdict)
+    return one._replace(prompt=Prompt(f"p{key[0]}", one.prompt.messages, domain=domain))
+
+
+def test_a_budget_takes_the_best_by_the_score_that_was_asked_for() -> None:
+    items = [sized("a1", 10), sized("b1", 20), sized("c1", 30), sized("d1", 40)]
+    assert kept_of(items, Selection(60, "short", {})) == ["a1", "b1", "c1"]
+    assert kept_of(items, Selection(70, "long", {})) == ["c1", "d1"]
+    assert kept_of(items, Selection(None, "long", {})) == ["a1", "b1", "c1", "d1"]
+    drawn = kept_of(items, Selection(50, "random", {}))
+    assert 1 <= len(drawn) <= 2
+    assert set(kept_of(items[::-1], Selection(50, "random", {}))) == set(drawn)
+
+
+def test_hard_questions_are_those_that_the_teacher_fails() -> None:
+    items = [sized(f"a{n}", 10, verdict="right") for n in range(2)]
+    items += [sized("b0", 10, verdict="right"), sized("b1", 10, verdict="wrong")]
+    options = {**OPTIONS, "policy": "keep"}
+    hard = curate(items, **options, selection=Selection(20, "hard", {}))
+    assert [d.key for d in hard if d.kept] == ["b0", "b1"]
+    easy = curate(items, **options, selection=Selection(20, "easy", {}))
+    assert [d.key for d in easy if d.kept] == ["a0", "a1"]
+
+
+def test_few_doubts_come_first_where_asked() -> None:
+    doubting = item("a", "a", answer="wait maybe it is five wait no perhaps it is six then")
+    steady = item("b", "b", answer="it is five since two and three are five in all as said")
+    assert kept_of([doubting, steady], Selection(14, "steady", {})) == ["b"]
+
+
+def test_a_mix_holds_its_shares_and_leaves_out_what_it_does_not_name() -> None:
+    items = [sized(f"{name}{n}", 10, name) for name in "abc" for n in range(6)]
+    kept = kept_of(items, Selection(None, "random", {"a": 0.75, "b": 0.25}))
+    assert [sum(key[0] == name for key in kept) for name in "abc"] == [6, 2, 0]
+
+
+def test_foreign_letters_take_a_trace_unless_its_question_has_them() -> None:
+    text = "we see \u6211\u4eec\u7b97\u51fa"
+    one = item("a", answer=text)
+    assert outcome([one]) == {"a": "foreign_script"}
+    asked = one._replace(prompt=Prompt("p", (Message("user", "\u95ee\u9898"),)))
+    assert outcome([asked]) == {"a": ""}
+    assert outcome([one], foreign_script=None) == {"a": ""}
+
+
+def test_other_thresholds_decide_from_the_ledger_what_a_fresh_run_decides() -> None:
+    base = [" ".join(f"w{i * k % 97}x" for i in range(60)) for k in (5, 7, 11)]
+    items = [
+        item(f"{k}-{n}", f"p{n % 3}", answer=f"{text} {'tail ' * n}", verdict=verdict)
+        for k, text in enumerate(base)
+        for n, verdict in enumerate(("wrong", "right", "unknown", "right", "wrong"))
+    ]
+    by_key = {one.trace.key: one for one in items}
+    ledger = annotate(items, overlap_ngram=8, floor=0.7, item_of=by_key.__getitem__)
+    rules = {k: v for k, v in OPTIONS.items() if k != "overlap_ngram"}
+    for changed in ({"near_duplicate": 0.95}, {"policy": "strict"}, {"min_tokens": 63}):
+        options = {**rules, **changed}
+        fresh = curate(items, overlap_ngram=8, **options)
+        assert decide(ledger, item_of=by_key.__getitem__, **options) == fresh
+    assert len({d.rule for d in fresh}) > 2
 
 
 def test_decisions_say_what_was_measured_and_against_what() -> None:
