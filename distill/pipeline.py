@@ -48,8 +48,11 @@ def run_pipeline(
     upto: str = "report",
     stopping: Callable[[], bool],
     say: Progress,
+    retry_failed: bool = False,
 ) -> RunResult:
     """Do the stages of `loaded` up to `upto`, in `run_dir`.
+
+    `retry_failed` asks again for the requests that failed in a harvest that is finished.
 
     Raises:
         UserError: recipe, data, teacher or environment; nothing is half-written.
@@ -58,6 +61,8 @@ def run_pipeline(
     """
     job = Job(loaded, run_dir, stopping, say)
     recipe = job.recipe
+    if retry_failed:
+        stages.retry_failed(job)
     last = STAGES.index(upto)
     if last >= STAGES.index("dataset"):
         check_kd(loaded, job.path("harvest/traces.sqlite"))
@@ -109,6 +114,8 @@ def _harvest(job: Job) -> None:
         "teacher": teacher_state(job.loaded),
         "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers"}),
     }
+    if job.run.manifest.retried:
+        parts["retried"] = job.run.manifest.retried
     _stage(job, "harvest", stages.harvest_traces, ("prompts",), seed=job.recipe.seed, **parts)
 
 

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from distill.card import write_card
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.recipe import Overlap
+from distill.recipe import Curate, Overlap
 from distill.run import write_struct
 from distill.workers import scale_out
 from traces.curate.annotate import VERSION, Item, annotate
@@ -40,6 +40,17 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
         f"{len(training)} training questions, {len(held_out)} held out, 0 in both (checked)"
     )
     return {"training": len(training), "held_out": len(held_out), "in_both": 0}
+
+
+def retry_failed(job: Job) -> None:
+    """Have a finished harvest go on with the requests that failed, and what follows done again."""
+    done = job.run.manifest.stages.get("harvest")
+    failed = done.counts.get("failed", 0) if done else 0
+    if failed:
+        job.run.manifest.retried += 1
+        job.say.note(f"{failed} requests failed: asking again")
+    elif done:
+        job.say.note("no request failed: nothing to ask again")
 
 
 def harvest_traces(job: Job) -> dict[str, Any]:
@@ -106,7 +117,10 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             f"see them with `distill traces stats {job.run.root}`",
         )
     if counts.failed:
-        job.say.note(f"{counts.failed} requests failed: their traces will be dropped")
+        job.say.note(
+            f"{counts.failed} requests failed: their traces will be dropped, unless --retry-failed "
+            "asks again"
+        )
     return dict(msgspec.to_builtins(counts))
 
 
@@ -142,13 +156,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide(
-            annotated(job, store),
-            **section.model_dump(exclude={"overlap", "select"}),
-            overlap_coverage=section.overlap.coverage if section.overlap else None,
-            selection=Selection(**section.select.model_dump()) if section.select else None,
-            item_of=partial(item_of, store),
-        )
+        decisions = decide_by(section, annotated(job, store), store)
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -162,6 +170,17 @@ def curate_traces(job: Job) -> dict[str, Any]:
             "section `curate` of the recipe",
         )
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
+
+
+def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decision]:
+    """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
+    return decide(
+        ledger,
+        **section.model_dump(exclude={"overlap", "select"}),
+        overlap_coverage=section.overlap.coverage if section.overlap else None,
+        selection=Selection(**section.select.model_dump()) if section.select else None,
+        item_of=partial(item_of, store),
+    )
 
 
 def annotated(job: Job, store: TraceStore) -> Ledger:

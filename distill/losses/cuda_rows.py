@@ -24,7 +24,8 @@ _NAMES = {torch.float32: "float", torch.bfloat16: "bf16"}
 class Spec(NamedTuple):
     """What a kernel is compiled for: the op, dtypes of logits and gradient, and two switches.
 
-    `warm`: cross-entropy and divergence at different temperatures; `cap`: a logit softcap.
+    `warm`: cross-entropy and divergence at different temperatures; `cap`: a logit softcap; `two`:
+    a dense forward or reverse KL, whose loss the first sweep gives.
     """
 
     op: str
@@ -32,11 +33,13 @@ class Spec(NamedTuple):
     gradient: torch.dtype
     warm: bool
     cap: bool
+    two: bool = False
 
     def defines(self) -> list[str]:
         """The macros that pick this specialisation; a dense one has float logits always."""
         logit, gradient = _NAMES[self.logit], _NAMES[self.gradient]
         switches = [f"-DOF_WARM={int(self.warm)}", f"-DOF_CAP={int(self.cap)}"]
+        switches.append(f"-DOF_TWO={int(self.two)}")
         return [f"-DOF_LOGIT={logit}", f"-DOF_GRAD={gradient}", *switches]
 
 
@@ -47,10 +50,11 @@ def specialisations(op: str) -> list[Spec]:
     if op == "sparse_rows":
         dtypes.append((bf16, bf16))
     return [
-        Spec(op, logit, gradient, warm, cap)
+        Spec(op, logit, gradient, warm, cap, two)
         for logit, gradient in dtypes
         for warm in (False, True)
         for cap in (False, True)
+        for two in ((False, True) if op == "dense_rows" else (False,))
     ]
 
 
@@ -92,7 +96,8 @@ def spec_for(op: str, tile: Tensor, rows: Rows, options: LossOptions) -> Spec:
     kd = options.kd
     warm = bool(options.ce) and kd is not None and kd.temperature != 1.0
     cap = options.softcap is not None or options.teacher_softcap is not None
-    return Spec(op, tile.dtype, rows.hidden.dtype, warm, cap)
+    two = op == "dense_rows" and kd is not None and kd.kind in ("forward_kl", "reverse_kl")
+    return Spec(op, tile.dtype, rows.hidden.dtype, warm, cap, two)
 
 
 def compile_spec(spec: Spec, arch: str, compiler: nvrtc.Library) -> nvrtc.Compiled:

@@ -13,7 +13,7 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_document, read_reply
-from traces.teachers.network import Stalled, TooLarge, network_failure
+from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
 from traces.teachers.profile import Profile
 from traces.teachers.rate_headers import read_rate
 from traces.teachers.retry import Failure
@@ -63,6 +63,7 @@ class ChatClient:
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
+        self._proxy = proxy_of(self.base_url)
         self._session: aiohttp.ClientSession | None = None
         self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
 
@@ -128,7 +129,7 @@ class ChatClient:
         raw: _Raw | None = None
         try:
             async with self._session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits
+                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy
             ) as response:
                 self.server = response.headers.get("Server", self.server)
                 raw = _Raw(response)
