@@ -1,4 +1,4 @@
-"""Two local Ray workers with the tiny model: MODEL, FOLDER, how many prompts, how many workers."""
+"""Two local Ray workers with the tiny model, then one for more prompts: MODEL, FOLDER."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ def ask(question: str) -> Prompt:
 
 
 def main() -> None:
-    model, folder, count, workers = sys.argv[1:]
+    model, folder = sys.argv[1:]
     import ray
 
     ray.init(
         num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False
     )
-    paths = harvest_sharded(
-        [ask(f"Is {number} even?") for number in range(int(count))],
-        partial(build, model),
-        Path(folder) / "shards",
-        workers=int(workers),
-        shards=3,
-        samples=2,
-        sampling=Sampling(max_tokens=4, temperature=0.7),
-        seed=0,
-        on_shard=lambda counts: print("shard", counts.asked, counts.reused, flush=True),
-    )
-    print("merged", len(paths), merge(paths, Path(folder) / "traces.sqlite"), flush=True)
+    for count, workers in ((8, 2), (10, 1)):
+        paths = harvest_sharded(
+            [ask(f"Is {number} even?") for number in range(count)],
+            partial(build, model),
+            Path(folder) / "shards",
+            workers=workers,
+            shards=3,
+            samples=2,
+            sampling=Sampling(max_tokens=4, temperature=0.7),
+            seed=0,
+            on_shard=lambda counts: print("shard", counts.asked, counts.reused, flush=True),
+        )
+        print("merged", len(paths), merge(paths, Path(folder) / "traces.sqlite"), flush=True)
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ class BatchTeacher:
                         self.record.id,
                         self._fidelity,
                         self.price,
-                        int(state.get("created_at") or 0) * 1_000_000,
+                        *_times(state),
                     )
                 )
         ledger.note(msgspec.structs.replace(batch, failed=tuple(sorted(failed))))
@@ -251,6 +251,13 @@ class BatchTeacher:
             return Failure("refused", "timeout" if expired else "http_error", text)
         body = msgspec.json.encode(line.response.body)
         return read_reply(line.response.status_code, {}, body, top)
+
+
+def _times(state: dict[str, Any]) -> tuple[int, int]:
+    """When the batch was made and how long it took, in microseconds; 0 where it does not say."""
+    began = int(state.get("created_at") or 0)
+    ended = state.get("completed_at") or state.get("expired_at") or began
+    return began * 1_000_000, max(0, int(ended) - began) * 1_000_000
 
 
 def _errors(state: dict[str, Any]) -> str:
