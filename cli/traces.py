@@ -52,6 +52,17 @@ def export(store: Path, target: Path, every: bool, messages: bool, as_json: bool
         _counts(export_traces(_store(store), target, what=what), as_json)
 
 
+@group.command("salvage")
+@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="NEW", type=FILE)
+@json_option
+def salvage(store: Path, target: Path, as_json: bool) -> None:
+    """Copy what is whole in a damaged STORE into the store NEW, and name what is lost."""
+    from traces import salvage as salvaging
+
+    _counts(salvaging.salvage(_store(store), target), as_json)
+
+
 @group.command("stats")
 @click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
 @json_option
