@@ -15,6 +15,7 @@ from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writ
 from distill.job import Job
 from distill.recipe import Curate, Overlap
 from distill.run import write_struct
+from distill.workers import scale_out
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
@@ -80,6 +81,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
     job.say.start("traces", len(keys))
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
+    scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
         counts = harvest(
