@@ -20,6 +20,7 @@ from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
 from traces.curate.select import Selection
+from traces.curate.surgery import Edit, edit
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
 from traces.keys import content_hash
@@ -160,7 +161,7 @@ def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decisi
     """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
     return decide(
         ledger,
-        **section.model_dump(exclude={"overlap", "select"}),
+        **section.model_dump(exclude={"overlap", "select", "surgery"}),
         overlap_coverage=section.overlap.coverage if section.overlap else None,
         selection=Selection(**section.select.model_dump()) if section.select else None,
         item_of=partial(item_of, store),
@@ -208,11 +209,16 @@ def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
                 yield prompts[trace.prompt_id], trace
 
 
-def kept_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
-    """The traces that curation kept."""
+def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
+    """The traces that curation kept, after its surgery; what that did is added to `edits`."""
+    rules = job.recipe.curate.surgery
     decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
     kept = {decision.key for decision in decisions if decision.kept}
-    return ((prompt, trace) for prompt, trace in read_pairs(job) if trace.key in kept)
+    for prompt, trace in read_pairs(job):
+        if trace.key in kept:
+            edited, done = edit(trace, rules)
+            edits += done
+            yield prompt, edited
 
 
 def write_rows(job: Job) -> dict[str, Any]:
@@ -222,10 +228,11 @@ def write_rows(job: Job) -> dict[str, Any]:
 
     train, layout = job.recipe.train, job.proved.row_format
     folder = job.path("dataset")
+    edits: list[Edit] = []
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
         shas = {name: record.tokenizer_sha for name, record in store.teachers().items()}
         report = build_dataset(
-            kept_pairs(job),
+            kept_pairs(job, edits),
             folder,
             layout,
             teacher_tokenizers=shas,
@@ -240,6 +247,9 @@ def write_rows(job: Job) -> dict[str, Any]:
             f"the teacher's distribution is stored for {report.teacher_tokens} of "
             f"{report.trained_tokens} trained tokens; the others have cross-entropy alone"
         )
+    if edits:
+        write_structs(folder / "edits.jsonl", edits)
+        job.say.note(f"{len({one.key for one in edits})} traces were edited: dataset/edits.jsonl")
     backend = getattr(layout.tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.save(str(folder / "tokenizer.json"))
