@@ -1,6 +1,6 @@
 """Curation against its peers on one core: copies found, verdicts, megabytes per CPU second.
 
-    python benchmarks/curate.py [--traces 2000] [--json-only]
+    python -m benchmarks.curate [--traces 2000]
 
 Peers (datasketch, rensa) are measured where they are installed; otherwise their figures are null.
 They get texts in memory, ours reads a file; they check no pair exactly. `..._canonical`: over the
@@ -24,16 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import verify_bench
 from traces.curate import rows
 from traces.curate.scan import exact_hash, measure, read_grams, scan, similarity
 from traces.curate.texts import Texts
 from traces.curate.tokens import tokens
 from traces.jsonio import Faults
-from traces.record import Reference
 from traces.rows import write_structs
-from traces.verify.pool import Pool
-from traces.verify.rows import KINDS
-from traces.verify.run import begin_check, score_text
 
 DECIDE: dict[str, Any] = {
     "policy": "prefer_right",
@@ -51,7 +48,6 @@ DECIDE: dict[str, Any] = {
     "overlap_coverage": 0.5,
     "per_prompt": 16,
 }
-HARD = Path(__file__).with_name("hard_answers.jsonl")
 WORDS = 4000
 
 
@@ -303,59 +299,6 @@ def measure_decide(count: int, folder: Path) -> dict[str, Any]:
     return {f"decide_{count}_cpu_s": round(cpu_s(again), 2)}
 
 
-def measure_verdicts() -> dict[str, Any]:
-    """Numeric verdicts per CPU second, and the hard set beside math-verify alone."""
-    cases = [
-        (Reference("math", "72"), "So it is \\boxed{72}."),
-        (Reference("math", "1250"), "Adding up. The answer is 1,250."),
-        (Reference("math", "0.75"), "\\boxed{\\frac{3}{4}}"),
-        (Reference("math", "18"), "\\boxed{19}"),
-    ]
-
-    def numeric() -> None:
-        for _ in range(1000):
-            for reference, text in cases:
-                begin_check(reference, text, question="How many are there?")
-
-    numeric()
-    figures: dict[str, Any] = {"numeric_per_cpu_s": round(4000 / cpu_s(numeric))}
-    hard = [json.loads(line) for line in HARD.read_text().splitlines()]
-    counts = {"ours": [0, 0, 0], "math_verify": [0, 0, 0]}
-    with Pool(1, 2.0) as pool:
-        for case in hard:
-            reference = Reference(KINDS[case["kind"]], case["gold"], case.get("choices", {}))
-            question = case["question"]
-            check = score_text(
-                reference, case["response"], lenient=False, pool=pool, question=question
-            )
-            _count(counts["ours"], check.outcome, case["verdict"])
-            _count(counts["math_verify"], math_verify(case), case["verdict"])
-    for name, (accepts, rejects, unknown) in counts.items():
-        figures[f"hard_{name}"] = {
-            "cases": len(hard),
-            "false_accepts": accepts,
-            "false_rejects": rejects,
-            "needless_unknown": unknown,
-        }
-    return figures
-
-
-def _count(counts: list[int], outcome: str, wanted: str) -> None:
-    if outcome != wanted:
-        counts[("right", "wrong", "unknown").index(outcome)] += 1
-
-
-def math_verify(case: dict[str, Any]) -> str:
-    """What math-verify alone says, in this process, with its own limits."""
-    from math_verify import parse, verify
-
-    try:
-        gold = parse(f"\\boxed{{{case['gold']}}}")
-        return "right" if verify(gold, parse(case["response"])) else "wrong"
-    except Exception:
-        return "unknown"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--traces", type=int, default=2000)
@@ -363,6 +306,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--large", type=int, default=0, help="such as 100000: 690 MB, 3 minutes")
     parser.add_argument("--ledger", type=int, default=100000)
+    verify_bench.add_options(parser)
     options = parser.parse_args()
     figures: dict[str, Any] = {"traces": options.traces}
     with tempfile.TemporaryDirectory() as name:
@@ -373,7 +317,7 @@ def main() -> None:
             figures |= measure_large(options.large, folder)
         figures |= measure_decide(options.ledger, folder)
     figures |= measure_filters(corpus(200, 3)[0])
-    figures |= measure_verdicts()
+    figures |= verify_bench.measure(options)
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     for key, value in figures.items():
         print(f"{key:28} {value}")

@@ -132,7 +132,7 @@ bytewise = tiktoken.Encoding("bytes", pat_str=r"\\s+|\\S+", special_tokens={},
 tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_: bytewise
 from bespokelabs import curator
 url, count = sys.argv[1], int(sys.argv[2])
-model = curator.LLM(model_name="openai/m", backend="openai", backend_params={
+model = curator.LLM(model_name="gpt-4o-mini", backend="openai", backend_params={
     "base_url": url, "api_key": "x", "max_requests_per_minute": 10**7,
     "max_tokens_per_minute": 10**10, "max_concurrent_requests": 512,
     "in_mtok_cost": 0, "out_mtok_cost": 0})

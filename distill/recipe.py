@@ -23,6 +23,7 @@ from distill.recipe_sources import FileSource as FileSource
 from distill.recipe_sources import GymSource as GymSource
 from distill.recipe_sources import HubSource as HubSource
 from distill.recipe_sources import Source as Source
+from distill.recipe_sources import StoreSource as StoreSource
 from distill.recipe_sources import TaskSource as TaskSource
 from distill.recipe_teacher import EndpointTeacher as EndpointTeacher
 from distill.recipe_teacher import Example as Example
@@ -32,7 +33,9 @@ from distill.recipe_teacher import LocalTeacher as LocalTeacher
 from distill.recipe_teacher import Section as Section
 from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
+from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
+from distill.recipe_teacher import VllmTeacher as VllmTeacher
 
 
 class Verify(Section):

@@ -15,6 +15,7 @@ from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writ
 from distill.job import Job
 from distill.recipe import Curate, Overlap
 from distill.run import write_struct
+from distill.workers import scale_out
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
@@ -40,6 +41,17 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
         f"{len(training)} training questions, {len(held_out)} held out, 0 in both (checked)"
     )
     return {"training": len(training), "held_out": len(held_out), "in_both": 0}
+
+
+def retry_failed(job: Job) -> None:
+    """Have a finished harvest go on with the requests that failed, and what follows done again."""
+    done = job.run.manifest.stages.get("harvest")
+    failed = done.counts.get("failed", 0) if done else 0
+    if failed:
+        job.run.manifest.retried += 1
+        job.say.note(f"{failed} requests failed: asking again")
+    elif done:
+        job.say.note("no request failed: nothing to ask again")
 
 
 def harvest_traces(job: Job) -> dict[str, Any]:
@@ -70,6 +82,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
     job.say.start("traces", len(keys))
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
+    scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
         counts = harvest(
@@ -105,7 +118,10 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             f"see them with `distill traces stats {job.run.root}`",
         )
     if counts.failed:
-        job.say.note(f"{counts.failed} requests failed: their traces will be dropped")
+        job.say.note(
+            f"{counts.failed} requests failed: their traces will be dropped, unless --retry-failed "
+            "asks again"
+        )
     return dict(msgspec.to_builtins(counts))
 
 

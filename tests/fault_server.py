@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import struct
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,8 @@ class FaultServer:
         self.served: Counter[str] = Counter()
         """Whole completions that say how they ended, by the last message."""
         self.most_in_flight = 0
+        self.lines: deque[str] = deque(maxlen=10)
+        """The first lines of the last requests."""
         self._in_flight = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -173,6 +176,8 @@ class FaultServer:
         """One request and its reply; whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
+        self.lines.append(head[0])
+        path = re.sub(r"^http://[^/]*", "", path)  # as a proxy is asked
         headers = {
             name.strip().lower(): value.strip()
             for name, _, value in (line.partition(":") for line in head[1:] if line)

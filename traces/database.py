@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 APPLICATION_ID = 0x54445354  # "TDST", in the file's header
 SCHEMA_VERSION = 2
 HOLD_S = 1.0  # between two tries while the disk is full
+DAMAGED = "restore it from a copy, or take out what is whole: distill traces salvage STORE NEW"
 _LOW_SPACE_BYTES = 1 << 20
 
 # `seq` is the order of insertion. Both indexes carry it, so the questions of a resume (latest
@@ -135,7 +136,7 @@ class Database:
             try:
                 return work(self._connection.execute(sql, parameters))
             except sqlite3.DatabaseError as error:
-                raise DataError(f"{self.path}: {error}", "restore it from a copy") from error
+                raise DataError(f"{self.path}: {error}", DAMAGED) from error
 
     def transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` in one transaction, which is on disk when this returns.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from traces.keys import content_hash, request_key, teacher_id
+from traces.keys import content_hash, plain_sampling, request_key, teacher_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
 from traces.teachers.protocol import Request
 
@@ -58,7 +58,7 @@ class Plan:
         self._prompts = prompts
         self._record = record
         self._teacher = teacher_id(record)
-        self._sampling = sampling
+        self._sampling = plain_sampling(sampling)
         self._seed = seed
         self.wanted: dict[str, tuple[int, int]] = {}
         """Index of the prompt and of the sample, by key, in the order in which they are asked."""

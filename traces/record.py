@@ -28,6 +28,9 @@ FINAL_STATUSES: frozenset[str] = frozenset(
 )
 """Statuses that a resumed harvest does not ask for again."""
 
+RESPLIT = "resplit"
+"""Flag of an attempt that was not asked for: an older one, split again by `traces.resplit`."""
+
 Outcome = Literal["right", "wrong", "unknown"]
 Fidelity = Literal["full", "summary", "hidden"]
 
@@ -40,6 +43,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning: str | None = None
     name: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,6 +76,7 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     hidden: tuple[Message, ...] = ()
     metadata: dict[str, Any] = {}
+    tools: tuple[dict[str, Any], ...] = ()  # what may be called, as chat-completions describes it
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -167,6 +172,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     token_ids: tuple[int, ...] | None = None
     logprobs: TopLogprobs | None = None
     usage: Usage = Usage()
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    origin: dict[str, Any] = {}  # of a logged turn: conversation, turn, and what comes after it
     cost_micro_usd: int | None = None
     returned_model: str = ""
     http_status: int = 0

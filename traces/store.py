@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from traces import codec
-from traces.database import Database
+from traces.database import DAMAGED, Database
 from traces.errors import DataError
 from traces.record import FINAL_STATUSES, Prompt, Score, TeacherRecord, Trace
 from traces.writer import GroupWriter, Row
@@ -255,7 +255,7 @@ class TraceStore:
         try:
             return codec.decode(body, kind)
         except ValueError as error:
-            raise DataError(f"{self.path}: {what} is damaged: {error}") from error
+            raise DataError(f"{self.path}: {what} is damaged: {error}", DAMAGED) from error
 
     def _insert(self, table: str, rows: list[tuple[str, bytes]]) -> None:
         sql = f"INSERT OR IGNORE INTO {table} (id, body) VALUES (?, ?)"

@@ -53,8 +53,9 @@ class _Row(NamedTuple):
 
 
 def trace_text(trace: Trace) -> str:
-    """Reasoning and answer, one after the other."""
-    return "\n".join(part for part in (trace.reasoning, trace.answer) if part)
+    """Reasoning, answer and tool calls, one after the other."""
+    calls = [str(call.get("function", call)) for call in trace.tool_calls]
+    return "\n".join(part for part in (trace.reasoning, trace.answer, *calls) if part)
 
 
 def annotate(
@@ -198,7 +199,7 @@ def _flags(trace: Trace) -> int:
         found |= ledger.CUT
     if trace.answer is None:
         found |= ledger.UNCLOSED
-    elif not trace.answer.strip():
+    elif not trace.answer.strip() and not trace.tool_calls:
         found |= ledger.BLANK
     if not (trace.reasoning or "").strip():
         found |= ledger.NO_REASONING

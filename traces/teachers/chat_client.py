@@ -13,7 +13,8 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_document, read_reply
-from traces.teachers.network import Stalled, TooLarge, network_failure
+from traces.teachers.messages_stream import MessagesStream
+from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
 from traces.teachers.profile import Profile
 from traces.teachers.rate_headers import read_rate
 from traces.teachers.retry import Failure
@@ -63,6 +64,7 @@ class ChatClient:
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
+        self._proxy = proxy_of(self.base_url)
         self._session: aiohttp.ClientSession | None = None
         self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
 
@@ -128,10 +130,10 @@ class ChatClient:
         raw: _Raw | None = None
         try:
             async with self._session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits
+                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy
             ) as response:
                 self.server = response.headers.get("Server", self.server)
-                raw = _Raw(response)
+                raw = _Raw(response, self.profile.api)
                 await (raw.read() if raw.stream is None else self._follow(raw))
                 return raw
         except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -181,13 +183,14 @@ class ChatClient:
 class _Raw:
     """Status, headers and body of a reply; `stream` where it comes as events."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, api: str) -> None:
         self.response = response
         self.status = response.status
         self.headers = response.headers
         self.body = bytearray()
         events = response.status == 200 and response.content_type == "text/event-stream"
-        self.stream = Stream() if events else None
+        kind = MessagesStream if api == "messages" else Stream
+        self.stream = kind() if events else None
 
     async def read(self) -> None:
         """The whole body."""

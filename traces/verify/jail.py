@@ -10,6 +10,7 @@ rest; each covers what the other cannot.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import resource
@@ -115,7 +116,8 @@ def enter(*, cpu_s: int, memory_bytes: int, landlock: bool = True) -> None:
     _restrict_calls()
 
 
-def libraries() -> list[str]:
+@functools.cache
+def libraries() -> Sequence[str]:
     """Where Python's own modules lie, without those installed later."""
     return list(dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
 
@@ -157,6 +159,7 @@ def _restrict_calls() -> None:
     _checked(_libc.prctl(_SECCOMP, _FILTER, fprog, 0, 0))
 
 
+@functools.cache
 def filter_program() -> bytes:
     """The filter as classic BPF: deny what is listed, allow the rest."""
     load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06

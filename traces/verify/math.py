@@ -63,7 +63,7 @@ _TASK = re.compile(
 
 def gold_text(answer: str) -> str:
     r"""The answer proper of a reference: its last box, or what follows `####`, or all of it."""
-    if found := boxes(answer):
+    if "\\" in answer and (found := boxes(answer)):
         return found[-1]
     return answer.rpartition("####")[2]
 

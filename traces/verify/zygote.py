@@ -9,6 +9,7 @@ busy machine changes no verdict.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -34,11 +35,21 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     requests = os.dup(0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _warm_up()
     _write(replies, {"ready": True, "missing": jail.missing(landlock=landlock)})
     with os.fdopen(requests, "rb") as lines:
         for line in lines:
             request = json.loads(line)
             _write(replies, run(request, cpu_s, landlock, (requests, replies)))
+
+
+def _warm_up() -> None:
+    """Do before the forks what each child would do again: 8 ms of CPU time for every program."""
+    jail.libraries(), jail.filter_program()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    candidate.call_entry("def f(x): return x", "f", ["[1]"], nowhere)
+    os.close(nowhere)
+    gc.freeze()
 
 
 def run(
