@@ -24,7 +24,14 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from distill.losses import DenseTeacher, Divergence, SparseTeacher, fused_linear_loss
+from distill.losses import (
+    DenseTeacher,
+    Divergence,
+    Scores,
+    SparseTeacher,
+    fused_linear_loss,
+    score,
+)
 from distill.losses.kernels import FASTER, unfit
 from distill.losses.options import Kind
 
@@ -56,6 +63,7 @@ def main() -> int:
     name = torch.cuda.get_device_name() if args.device != "cpu" else "cpu"
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}")
     wrong = sum(check(impl, args.device, args.small) for impl in implementations(args.device))
+    wrong += check_scores(args.device, args.small)
     if not args.small and args.device != "cpu":
         wrong += sum(sanitize(tool) for tool in ("memcheck", "racecheck"))
     print("wrong:", wrong)
@@ -91,6 +99,27 @@ def check(impl: str, device: str, small: bool) -> int:
                     wrong += 1
                     print(f"WRONG {impl} {shape} {dtype} {title}: {error:.2e}, repeats: {same}")
     print(f"{impl}: {count} cases, {wrong} wrong, worst error {worst:.2f} of its limit")
+    return wrong
+
+
+def check_scores(device: str, small: bool) -> int:
+    """Compare `score` with fp64; ids may differ only where fp32 cannot tell logits apart."""
+    wrong = 0
+    for shape in SMALL if small else SHAPES:
+        hidden, weight, targets, _ = tensors(shape, device)
+        given = {"k": shape.k, "temperatures": (1.0, 2.0), "softcap": 30.0}
+        got, again = (score(hidden, weight, targets, **given) for _ in range(2))
+        want = score(hidden.double(), weight.double(), targets, impl="chunked", **given)
+        parts = [part for part in Scores._fields if part != "ids"]
+        error = max(
+            relative(getattr(got, part).nan_to_num(), getattr(want, part).nan_to_num())
+            for part in parts
+        )
+        agreeing = float((got.ids == want.ids).double().mean())
+        same = all(torch.equal(getattr(got, p), getattr(again, p)) for p in ("ids", *parts[1:]))
+        bad = not error < 1e-5 or not same or agreeing < 0.999
+        wrong += bad
+        print(f"{'WRONG ' * bad}score {shape}: {error:.2e}, same ids {agreeing:.4f}")
     return wrong
 
 

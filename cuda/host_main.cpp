@@ -2,6 +2,7 @@
 #include "host_shim.h"
 
 #include "dense_rows.cu"
+#include "score_rows.cu"
 #include "sparse_rows.cu"
 
 template <typename Logit, typename Grad>
@@ -42,4 +43,20 @@ extern "C" void run_dense_rows(const DenseArgs* args, int grad_bytes, long long 
     else if (grad_bytes == 2) dense<bf16, false>(*args, rows, threads, order);
     else if (two) dense<float, true>(*args, rows, threads, order);
     else dense<float, false>(*args, rows, threads, order);
+}
+
+template <int COUNT>
+static void score(ScoreArgs args, long long rows, unsigned threads, unsigned order) {
+    if (args.softcap > 0.0f) shim::launch(rows, threads, order, [&] { score_rows<COUNT, true>(args); });
+    else shim::launch(rows, threads, order, [&] { score_rows<COUNT, false>(args); });
+}
+
+extern "C" int score_args_size() { return sizeof(ScoreArgs); }
+
+extern "C" void run_score_rows(const ScoreArgs* args, int count, long long rows, unsigned threads,
+                               unsigned order) {
+    if (count == 1) score<1>(*args, rows, threads, order);
+    else if (count == 2) score<2>(*args, rows, threads, order);
+    else if (count == 3) score<3>(*args, rows, threads, order);
+    else score<4>(*args, rows, threads, order);
 }

@@ -138,6 +138,12 @@ static inline int atomicMin(int* at, int value) {
     return before;
 }
 
+static inline int atomicAdd(int* at, int value) {
+    int before = *at;
+    *at = before + value;
+    return before;
+}
+
 static inline int atomicMax(int* at, int value) {
     int before = *at;
     *at = std::max(before, value);

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from distill.recipe_teacher import EndpointTeacher, LocalTeacher, Section, Share
 
-Verifier = Literal["auto", "math", "choice", "text", "none"]
+Verifier = Literal["auto", "math", "science", "choice", "text", "code", "legal", "none"]
 
 
 class TaskSource(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,20 @@ from distill.losses.options import LossOptions
 THREADS = 512
 
 _NAMES = {torch.float32: "float", torch.bfloat16: "bf16"}
+
+
+class Compilable(Protocol):
+    """What names a source of `cuda/` and picks one of its specialisations; hashable."""
+
+    @property
+    def op(self) -> str:
+        """The source's name."""
+
+    def defines(self) -> list[str]:
+        """The macros of the specialisation."""
+
+    def __hash__(self) -> int:
+        """Kernels are compiled once."""
 
 
 class Spec(NamedTuple):
@@ -100,7 +114,7 @@ def spec_for(op: str, tile: Tensor, rows: Rows, options: LossOptions) -> Spec:
     return Spec(op, tile.dtype, rows.hidden.dtype, warm, cap, two)
 
 
-def compile_spec(spec: Spec, arch: str, compiler: nvrtc.Library) -> nvrtc.Compiled:
+def compile_spec(spec: Compilable, arch: str, compiler: nvrtc.Library) -> nvrtc.Compiled:
     """The cubin of one specialisation for `arch`."""
     folder = asset("cuda")
     source = (folder / f"{spec.op}.cu").read_text()
@@ -119,18 +133,23 @@ def ready() -> None:
     _kernel(Spec("sparse_rows", fp32, fp32, False, False), torch.cuda.current_device())
 
 
+def launch(spec: Compilable, args: ctypes.Structure, tile: Tensor) -> None:
+    """Run a kernel with one block per row of `tile`, on its device."""
+    with torch.cuda.device(tile.device):
+        _kernel(spec, torch.cuda.current_device()).launch(args, len(tile), THREADS)
+
+
 def _launch(
     op: str, args: ctypes.Structure, tile: Tensor, rows: Rows, options: LossOptions
 ) -> Tensor:
     """Run `op` with one block per row of `tile`; returns the gradient it leaves there."""
     spec = spec_for(op, tile, rows, options)
-    with torch.cuda.device(tile.device):
-        _kernel(spec, torch.cuda.current_device()).launch(args, len(tile), THREADS)
+    launch(spec, args, tile)
     return gradient_view(tile, spec.gradient)
 
 
 @cache
-def _kernel(spec: Spec, device: int) -> Kernel:
+def _kernel(spec: Compilable, device: int) -> Kernel:
     major, minor = torch.cuda.get_device_capability(device)
     version = torch.version.cuda
     compiler = nvrtc.library(version.split(".")[0] if version else None)
