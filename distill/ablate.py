@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from distill import stages
 from distill.artifacts import Interval, RowReport
+from distill.curating import decide_by
 from distill.evaluation.judge import read_completions
 from distill.evaluation.stats import Scores, paired_difference, pass_at_1
 from distill.pipeline import run_pipeline
@@ -138,7 +138,7 @@ def _tokens(recipe: str, overrides: Sequence[str], name: str, shared: Path) -> i
     if ledger is None:
         raise DataError(f"{shared}: the ledger is missing", "delete the folder and begin again")
     with TraceStore.open(shared / "harvest/traces.sqlite", readonly=True) as store:
-        decisions = stages.decide_by(loaded.recipe.curate, ledger, store)
+        decisions = decide_by(loaded.recipe.curate, ledger, store)
     kept = sum(int(n) for n, d in zip(ledger.tokens, decisions, strict=True) if d.kept)
     if not kept:
         raise DataError(f"the arm {name} keeps no trace", "leave it out by --arms")

@@ -100,6 +100,13 @@ class Curate(Section):
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
+    surgery: list[
+        Literal["secrets", "personal", "loops", "after_answer", "boilerplate", "identity"]
+    ] = Field(
+        ["secrets", "personal"],
+        description="Edits of kept traces, each recorded: masks of secrets and of e-mail addresses "
+        "and phone numbers; cuts of loops, of text after the boxed answer, of phrases.",
+    )
     select: Select | None = Field(None, description="A budget and a mix; all is kept if unset.")
 
 

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import to_builtins
 
 from distill.card import write_card
+from distill.curating import annotated, decide_by
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.recipe import Curate, Overlap
 from distill.run import write_struct
 from distill.workers import scale_out
-from traces.curate.annotate import VERSION, Item, annotate
-from traces.curate.decide import decide, floor_of
 from traces.curate.funnel import check_funnel, count_funnel
-from traces.curate.ledger import Ledger, load_ledger, save_ledger
-from traces.curate.select import Selection
+from traces.curate.surgery import Edit, edit
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
-from traces.keys import content_hash
 from traces.licence import notes
-from traces.record import Decision, Prompt, Sampling, Trace, Verdict
+from traces.record import Decision, Prompt, Sampling, Trace
 from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
 from traces.verify.run import verify_all
@@ -156,7 +150,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide_by(section, annotated(job, store), store)
+        decisions = decide_by(section, annotated(job, store, lambda: read_pairs(job)), store)
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -172,48 +166,6 @@ def curate_traces(job: Job) -> dict[str, Any]:
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
 
 
-def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decision]:
-    """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
-    return decide(
-        ledger,
-        **section.model_dump(exclude={"overlap", "select"}),
-        overlap_coverage=section.overlap.coverage if section.overlap else None,
-        selection=Selection(**section.select.model_dump()) if section.select else None,
-        item_of=partial(item_of, store),
-    )
-
-
-def annotated(job: Job, store: TraceStore) -> Ledger:
-    """The ledger of the run's traces: read where it was made of the same, else made."""
-    section = job.recipe.curate
-    ngram = (section.overlap or Overlap()).ngram
-    floor = floor_of(section.near_duplicate)
-    path = job.path("annotate/ledger.arrow")
-    held_out = read_structs(job.path("prompts/held_out.jsonl"), Prompt)
-    parts = [job.fingerprints["verify"], ngram, floor, content_hash(to_builtins(held_out)), VERSION]
-    made_of = content_hash(parts)
-    found = load_ledger(path, made_of)
-    if found is None:
-        verdicts: dict[str, list[Verdict]] = {}
-        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
-            verdicts.setdefault(verdict.key, []).append(verdict)
-        found = annotate(
-            (Item(p, t, verdicts.get(t.key, [])) for p, t in read_pairs(job)),
-            evaluation_prompts=held_out,
-            overlap_ngram=ngram,
-            floor=floor,
-            item_of=partial(item_of, store),
-        )
-        save_ledger(path, found, made_of)
-    return found
-
-
-def item_of(store: TraceStore, key: str) -> Item:
-    """A stored trace with its prompt, without verdicts."""
-    trace = next(store.traces(key_prefix=key))
-    return Item(store.prompt(trace.prompt_id), trace)
-
-
 def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
     """The traces this recipe asked for, with their prompts; others in the store are not its own."""
     keys = set(read_structs(job.path("harvest/keys.jsonl"), str))
@@ -224,11 +176,16 @@ def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
                 yield prompts[trace.prompt_id], trace
 
 
-def kept_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
-    """The traces that curation kept."""
+def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
+    """The traces that curation kept, after its surgery; what that did is added to `edits`."""
+    rules = job.recipe.curate.surgery
     decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
     kept = {decision.key for decision in decisions if decision.kept}
-    return ((prompt, trace) for prompt, trace in read_pairs(job) if trace.key in kept)
+    for prompt, trace in read_pairs(job):
+        if trace.key in kept:
+            edited, done = edit(trace, rules)
+            edits += done
+            yield prompt, edited
 
 
 def write_rows(job: Job) -> dict[str, Any]:
@@ -238,10 +195,11 @@ def write_rows(job: Job) -> dict[str, Any]:
 
     train, layout = job.recipe.train, job.proved.row_format
     folder = job.path("dataset")
+    edits: list[Edit] = []
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
         shas = {name: record.tokenizer_sha for name, record in store.teachers().items()}
         report = build_dataset(
-            kept_pairs(job),
+            kept_pairs(job, edits),
             folder,
             layout,
             teacher_tokenizers=shas,
@@ -256,6 +214,9 @@ def write_rows(job: Job) -> dict[str, Any]:
             f"the teacher's distribution is stored for {report.teacher_tokens} of "
             f"{report.trained_tokens} trained tokens; the others have cross-entropy alone"
         )
+    if edits:
+        write_structs(folder / "edits.jsonl", edits)
+        job.say.note(f"{len({one.key for one in edits})} traces were edited: dataset/edits.jsonl")
     backend = getattr(layout.tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.save(str(folder / "tokenizer.json"))

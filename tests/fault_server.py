@@ -113,6 +113,8 @@ class FaultServer:
             self._tls.load_cert_chain(certificate)
         self.behave = behave
         self.models = models
+        self.metrics: Callable[[int], str] | None = None
+        """What GET /metrics says with so many in flight."""
         self.asked: Counter[str] = Counter()
         self.served: Counter[str] = Counter()
         """Whole completions that say how they ended, by the last message."""
@@ -184,7 +186,7 @@ class FaultServer:
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET":
-            return await self._send(writer, self._list() if path == "/v1/models" else error(404))
+            return await self._send(writer, self._page(path))
         if path.partition("?")[0] not in ("/v1/chat/completions", "/v1/messages"):
             return await self._send(writer, error(404, "no such page"))
         request = json.loads(body)
@@ -205,6 +207,11 @@ class FaultServer:
         if answer.hang_up or answer.half_close:
             await asyncio.sleep(answer.hang_up_after_s)
         return stays
+
+    def _page(self, path: str) -> Answer:
+        if path == "/metrics" and self.metrics is not None:
+            return Answer(self.metrics(self._in_flight).encode())
+        return self._list() if path == "/v1/models" else error(404)
 
     def _list(self) -> Answer:
         if isinstance(self.models, Answer):

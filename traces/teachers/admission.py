@@ -55,7 +55,7 @@ class Admission:
         self._clock = clock
         self._threshold = float(ceiling)
         self._peak, self._cut_at = float(ceiling), clock()
-        self._grown_at = clock()
+        self._grown_at, self._held_until = clock(), clock()
         self._epoch = 0
         self._open_at = 0.0
         self._allowed: int | None = None
@@ -128,6 +128,8 @@ class Admission:
         if not self._crowded:
             return
         self._crowded -= 1
+        if self._clock() < self._held_until:
+            return
         wider = self.width + 1.0
         if self.width >= self._threshold:
             wider = min(wider, self._cubic(self._clock() - self._cut_at))
@@ -138,6 +140,8 @@ class Admission:
         """Widen by the time that passed since the last call, in slow start and while full."""
         now = self._clock()
         passed_s, self._grown_at = min(0.1, now - self._grown_at), now
+        if now < self._held_until:
+            return
         ceiling = min(self._threshold, float(self.ceiling))
         if (
             self._crowded
@@ -147,6 +151,10 @@ class Admission:
         ):
             self.width = min(ceiling, self.width * 2.0 ** (passed_s / DOUBLE_S))
             self._wake()
+
+    def hold(self, seconds: float) -> None:
+        """Do not widen for so long: requests wait inside the endpoint."""
+        self._held_until = self._clock() + seconds
 
     def busy(self, epoch: int, pause_s: float, *, asked: bool) -> bool:
         """The endpoint is busy. True if this was news, for which the width was cut.

@@ -16,6 +16,7 @@ from traces.teachers.chat_reply import Reply, read_document, read_reply
 from traces.teachers.messages_stream import MessagesStream
 from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
 from traces.teachers.profile import Profile
+from traces.teachers.queue_watch import read_gauge
 from traces.teachers.rate_headers import read_rate
 from traces.teachers.retry import Failure
 from traces.teachers.sse import Stream
@@ -121,6 +122,14 @@ class ChatClient:
         return tuple(
             _listed(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
         )
+
+    async def waiting(self) -> int | None:
+        """How many requests wait inside the server by its own metrics; None where it tells not."""
+        path = ("..", "metrics")
+        got = await self._send("GET", path, None, min(LIST_TIMEOUT_S, self._timeout_s))
+        if isinstance(got, Failure) or got.status != 200 or not self.profile.waiting_metric:
+            return None
+        return read_gauge(bytes(got.body).decode(errors="replace"), self.profile.waiting_metric)
 
     async def _send(
         self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
