@@ -101,8 +101,10 @@ def make_reply(settings: dict[str, Any]) -> bytes:
     tokens = settings.get("logprobs", 0)
     if tokens:
         choice["logprobs"] = {"content": [entry(rng) for _ in range(tokens)]}
-    usage = {"prompt_tokens": 100, "completion_tokens": tokens or 2560}
-    return json.dumps({"model": "m", "choices": [choice], "usage": usage}).encode()
+    made = tokens or 2560
+    usage = {"prompt_tokens": 100, "completion_tokens": made, "total_tokens": 100 + made}
+    frame = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
+    return json.dumps({**frame, "choices": [choice], "usage": usage}).encode()
 
 
 def entry(rng: random.Random) -> dict[str, Any]:

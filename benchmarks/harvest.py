@@ -1,8 +1,8 @@
 """What the harvester can take: rate, CPU, slot use, bytes, memory, resume; a peer beside it.
 
-python -m benchmarks.harvest [--quick] [CASE ...]
+python -m benchmarks.harvest [--quick] [--soak SECONDS] [--curator PYTHON] [CASE ...]
 
-Each case runs a server process (`bench_server`) and the harvester in this one, into a real store;
+Each case runs a server process (`bench_server`) and the harvester in another, into a real store;
 traces count when they are on disk. `peer` is the plain loop that people write: the openai package
 with a semaphore and a JSON Lines file, where it is installed. The last line is one JSON object.
 """
@@ -12,10 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import heapq
 import json
 import os
 import platform
+import random
 import resource
+import shutil
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,9 +30,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from traces.harvest import harvest
-from traces.keys import prompt_id
-from traces.record import Message, Prompt, Sampling
+from traces.harvest import harvest, planned_keys
+from traces.keys import content_hash, prompt_id
+from traces.record import Message, Prompt, Sampling, TeacherRecord
 from traces.store import TraceStore
 from traces.teachers.endpoint import EndpointTeacher
 
@@ -119,14 +124,115 @@ def peer(quick: bool, folder: Path) -> Figures:
     return {"peer_traces_per_s": count / wall, "peer_cpu_s_per_1000": 1000 * cpu / count}
 
 
+CURATOR = """
+import json, os, sys, time
+import tiktoken  # fetches its tables from the net; bytes are as good for counting here
+bytewise = tiktoken.Encoding("bytes", pat_str=r"\\s+|\\S+", special_tokens={},
+                             mergeable_ranks={bytes([n]): n for n in range(256)})
+tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_: bytewise
+from bespokelabs import curator
+url, count = sys.argv[1], int(sys.argv[2])
+model = curator.LLM(model_name="gpt-4o-mini", backend="openai", backend_params={
+    "base_url": url, "api_key": "x", "max_requests_per_minute": 10**7,
+    "max_tokens_per_minute": 10**10, "max_concurrent_requests": 512,
+    "in_mtok_cost": 0, "out_mtok_cost": 0})
+asked = [f"What is the digit sum of {number}, squared?" for number in range(count)]
+began, cpu = time.perf_counter(), time.process_time()
+made = model(asked)
+print(json.dumps([time.perf_counter() - began, time.process_time() - cpu]))
+"""
+
+
+def curator_peer(python: str, quick: bool, folder: Path) -> Figures:
+    """The same with bespokelabs-curator, in a process of the Python that has it."""
+    count = 500 if quick else 5000
+    quiet = {**os.environ, "CURATOR_CACHE_DIR": str(folder), "HF_HOME": str(folder),
+             "TELEMETRY_ENABLED": "false", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    with server(low_s=0.1, high_s=0.5, bytes=10_240) as url:
+        made = subprocess.run(
+            [python, "-c", CURATOR, url, str(count)], env=quiet, stdout=subprocess.PIPE, text=True,
+            cwd=folder,
+        )  # fmt: skip
+        answered = stats(url)["ok"]
+    if made.returncode:
+        return {"curator": f"failed with exit code {made.returncode}"}
+    wall, cpu = json.loads(made.stdout.splitlines()[-1])
+    return {
+        "curator_traces_per_s": count / wall,
+        "curator_cpu_s_per_1000": 1000 * cpu / count,
+        "curator_asked": answered,
+    }
+
+
 def latency(quick: bool, folder: Path) -> Figures:
-    """Share of the latency floor at concurrency 2048 with 1 to 30 s, slow start included."""
-    low, high, count = (0.5, 3.0, 6000) if quick else (1.0, 30.0, 20_480)
+    """Share of the latency floor at concurrency 2048 with 1 to 30 s, slow start included.
+
+    The floor is the time that 2048 slots need for the same delays in the same order, each taken
+    at once when one is free.
+    """
+    low, high, count = (0.5, 6.0, 6000) if quick else (1.0, 30.0, 12_288)
     with server(low_s=low, high_s=high, bytes=10_240) as url:
         wall, _, _ = measured(url, count, 2048, folder)
-        busy = stats(url)["busy_s"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"latency_floor_share": busy / 2048 / wall, "peak_mib": peak}
+    return {"latency_floor_share": floor_s(low, high, count, 2048) / wall, "peak_mib": peak_mib()}
+
+
+def floor_s(low: float, high: float, count: int, slots: int) -> float:
+    """Seconds that `slots` need for the delays that the server draws."""
+    rng = random.Random(0)
+    ends = [0.0] * slots
+    for _ in range(count):
+        heapq.heapreplace(ends, ends[0] + rng.uniform(low, high))
+    return max(ends)
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(quick: bool, folder: Path) -> Figures:
+    """Peak memory by the number of prompts, which are held, and what that makes of a million."""
+    small, large = (1000, 4000) if quick else (10_000, 40_000)
+    peaks = []
+    with server(low_s=0.1, high_s=0.3, bytes=10_240) as url:
+        for count in (small, large):
+            store = folder / str(count)
+            store.mkdir()
+            measured(url, count, 512, store)
+            peaks.append(peak_mib())
+    each = (peaks[1] - peaks[0]) * 2**20 / (large - small)
+    million = peaks[1] + each * (1_000_000 - large) / 2**20
+    return {
+        f"peak_mib_{small}": peaks[0],
+        f"peak_mib_{large}": peaks[1],
+        "bytes_per_prompt": each,
+        "peak_mib_million_extrapolated": million,
+    }
+
+
+def soak(seconds: float, folder: Path) -> Figures:
+    """Slope of memory while harvest follows harvest at about 500 traces a second."""
+    samples: list[tuple[float, float]] = []
+    began, spell, traces = time.monotonic(), 0, 0
+    with server(low_s=0.1, high_s=0.3, bytes=10_240) as url:
+        while time.monotonic() - began < seconds:
+            store = folder / str(spell)
+            store.mkdir()
+            _, _, counts = measured(url, 2000, 100, store)
+            shutil.rmtree(store)
+            spell, traces = spell + 1, traces + counts.asked
+            samples.append((time.monotonic() - began, resident_mib()))
+    half = samples[len(samples) // 2 :]  # the first half warms up
+    slope = statistics.linear_regression(*zip(*half, strict=True)).slope if len(half) > 2 else 0.0
+    return {
+        "soak_s": time.monotonic() - began,
+        "soak_traces": traces,
+        "soak_rss_mib": samples[-1][1],
+        "soak_rss_mib_per_hour": 3600 * slope,
+    }
+
+
+def resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 def streaming(quick: bool, folder: Path) -> Figures:
@@ -163,38 +269,93 @@ def hidden_cap(quick: bool, folder: Path) -> Figures:
 
 
 def resume(quick: bool, folder: Path) -> Figures:
-    """Seconds to find what a full store still lacks."""
-    count = 20_000 if quick else 200_000
-    with server(low_s=0.0, high_s=0.0, bytes=100) as url:
-        measured(url, count, 256, folder)
+    """Seconds to open a store and find what it still lacks, and to name what is wanted."""
+    count = 50_000 if quick else 1_000_000
+    path = folder / "traces.sqlite"
+    fill(path, count)
+    began, cpu = time.perf_counter(), time.process_time()
+    with TraceStore.open(path) as store:
+        final, unfinished = store.final_keys(), store.unfinished()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    assert (len(final), len(unfinished)) == (count - count // 1000, count // 1000)
+    record, asked = TeacherRecord(id="t", kind="endpoint", model="m"), prompts(20_000)
     began = time.perf_counter()
-    with TraceStore.open(folder / "traces.sqlite") as store:
-        assert len(store.final_keys()) == count
-    seconds = time.perf_counter() - began
-    return {"resume_traces": count, "resume_s_per_million": 1e6 * seconds / count}
+    planned_keys(asked, record, samples=1, sampling=Sampling(temperature=0.6), seed=0)
+    plan = (time.perf_counter() - began) / len(asked)
+    return {
+        "resume_traces": count,
+        "resume_s": wall,
+        "resume_cpu_s": cpu,
+        "plan_us_per_prompt": 1e6 * plan,
+    }
+
+
+def fill(path: Path, count: int) -> None:
+    """A store of so many traces of 1 KB, one in a thousand of them failed, made at once."""
+    with TraceStore.open(path):
+        pass
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous = OFF")
+    body = os.urandom(1000)
+    rows = (
+        (content_hash(number), 1, "timeout" if number % 1000 == 0 else "ok", body)
+        for number in range(count)
+    )
+    sql = "INSERT INTO traces (key, attempt, status, body) VALUES (?, ?, ?, ?)"
+    with connection:
+        connection.executemany(sql, rows)
+    connection.close()
 
 
 CASES: dict[str, Callable[[bool, Path], Figures]] = {
     "rate": rate, "peer": peer, "latency": latency, "streaming": streaming,
-    "logprobs": logprobs, "hidden_cap": hidden_cap, "resume": resume,
+    "logprobs": logprobs, "hidden_cap": hidden_cap, "memory": memory, "resume": resume,
 }  # fmt: skip
+
+
+def one(name: str, quick: bool, soak_s: float, curator: str) -> Figures:
+    """The figures of one case, which runs in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        if name == "soak":
+            return soak(soak_s, Path(folder))
+        if name == "curator":
+            return curator_peer(curator, quick, Path(folder))
+        return CASES[name](quick, Path(folder))
+
+
+def apart(name: str, options: argparse.Namespace) -> Figures:
+    """The same in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", "benchmarks.harvest", "--inside", name]
+    command += ["--soak", str(options.soak), "--curator", options.curator]
+    command += ["--quick"] * options.quick
+    made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: Figures = json.loads(made.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small counts, for a busy machine")
+    parser.add_argument("--soak", type=float, default=0.0, help="seconds of soak, besides")
+    parser.add_argument("--curator", default="", help="a Python that has bespokelabs-curator")
+    parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all if none is named")
     options = parser.parse_args()
+    if options.inside:
+        print(json.dumps(one(options.inside, options.quick, options.soak, options.curator)))
+        return
     load = f"{os.getloadavg()[0]:.1f}"
     found: Figures = {"machine": platform.machine(), "cores": os.cpu_count() or 0, "load": load}
-    for name in options.cases or CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            figures = CASES[name](options.quick, Path(folder))
+    names = options.cases or [*CASES, *["soak"] * bool(options.soak)]
+    for name in [*names, *["curator"] * bool(options.curator)]:
+        figures = apart(name, options)
         found |= figures
         print(f"{name:12}", *(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
                               for k, v in figures.items()), file=sys.stderr)  # fmt: skip
-    if "peer_traces_per_s" in found and "traces_per_s" in found:
-        found["ratio"] = float(found["traces_per_s"]) / float(found["peer_traces_per_s"])
+    for peer_name in ("peer", "curator"):
+        if f"{peer_name}_traces_per_s" in found and "traces_per_s" in found:
+            rate_of_peer = float(found[f"{peer_name}_traces_per_s"])
+            found[f"times_{peer_name}"] = float(found["traces_per_s"]) / rate_of_peer
     print(json.dumps(found))
 
 

@@ -30,12 +30,17 @@ def check(recipe: str, overrides: tuple[str, ...], seed: int | None, as_json: bo
 
 
 @click.command("doctor")
+@click.option("--sandbox", is_flag=True, help="Attack the isolation of programs; 20 seconds.")
 @json_option
-def doctor(as_json: bool) -> int:
+def doctor(sandbox: bool, as_json: bool) -> int:
     """Say what this machine has, lacks, and will use.
 
-    Exit code 2 when something is missing that every command needs.
+    With --sandbox: run programs that attack their judge on every isolation there is, and print what
+    became of each. Exit code 2 when something is missing that every command needs, 1 when an attack
+    is not blocked.
     """
+    if sandbox:
+        return _sandbox(as_json)
     from distill.doctor import examine
 
     checks = examine()
@@ -46,3 +51,24 @@ def doctor(as_json: bool) -> int:
         hints = dict.fromkeys(c.hint for c in checks if c.hint)
         print_lines(f"hint: {hint}" for hint in hints)
     return 2 if any(c.status == "fail" for c in checks) else 0
+
+
+def _sandbox(as_json: bool) -> int:
+    from traces.verify import attacks, isolation
+
+    lacks = {rung: isolation.missing(rung) for rung in isolation.RUNGS}
+    found = list(attacks.matrix())
+    if as_json:
+        print_json({"lacks": lacks, "attacks": found})
+    else:
+        said = {(one.name, one.rung): one.said for one in found}
+        rungs = [rung for rung, lack in lacks.items() if not lack]
+        loose = {(one.name, one.rung) for one in found if not one.blocked}
+        names = dict.fromkeys(one.name for one in found)
+        print_lines(f"{rung} is missing: {lack}" for rung, lack in lacks.items() if lack)
+        cell = {at: ("LOOSE " if at in loose else "blocked, ") + why for at, why in said.items()}
+        rows = [["attack", *rungs], *([name, *(cell[name, r] for r in rungs)] for name in names)]
+        print_lines(aligned(rows) if names else ["no isolation: programs are not run here"])
+    if not found:
+        return 2
+    return 1 if any(not one.blocked for one in found) else 0

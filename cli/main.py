@@ -28,6 +28,7 @@ TABLE = {
     "score": ("score.score", "Store a local model's distributions over traces of text."),
     "train": ("stages.train", "Curate, build the training rows and train the student."),
     "evaluate": ("stages.evaluate", "Train, then compare base, teacher and student."),
+    "ablate": ("ablate.ablate", "Train the student behind different filters, and compare."),
     "report": ("results.report", "Build the report of a run again."),
     "inspect": ("results.inspect", "Look at training rows, their masks, or one trace of a run."),
     "traces": ("traces.group", "Import, export, count and show traces."),

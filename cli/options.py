@@ -32,6 +32,11 @@ def stage_options(command: F) -> F:
         json_option,
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
         click.option("--dry-run", is_flag=True, help="Forecast counts and cost; write nothing."),
+        click.option(
+            "--retry-failed",
+            is_flag=True,
+            help="Ask again for the requests that failed in a finished harvest.",
+        ),
         seed_option,
         click.option(
             "--licence-ack",

@@ -25,6 +25,7 @@ def execute(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    retry_failed: bool,
 ) -> int:
     """Load the recipe and run it up to the stage `upto`, or forecast it. Returns the exit code."""
     from distill.recipe_file import load_recipe
@@ -33,7 +34,7 @@ def execute(
     root = run_dir or Path("runs") / loaded.recipe.name
     if dry_run:
         return _forecast(loaded, as_json)
-    return _run(upto, loaded, root, as_json, quiet)
+    return _run(upto, loaded, root, as_json, quiet, retry_failed)
 
 
 def _forecast(loaded: LoadedRecipe, as_json: bool) -> int:
@@ -50,7 +51,9 @@ def _forecast(loaded: LoadedRecipe, as_json: bool) -> int:
     return 0
 
 
-def _run(upto: str, loaded: LoadedRecipe, root: Path, as_json: bool, quiet: bool) -> int:
+def _run(
+    upto: str, loaded: LoadedRecipe, root: Path, as_json: bool, quiet: bool, retry_failed: bool
+) -> int:
     from distill.pipeline import run_pipeline
 
     from .failures import say
@@ -64,7 +67,8 @@ def _run(upto: str, loaded: LoadedRecipe, root: Path, as_json: bool, quiet: bool
     with run_log(root, name) as kept, stopping() as stop, progress(quiet=quiet) as shown:
         kept.append(f"{name} from {loaded.path}, up to {upto}")
         with showing_warnings(_on_stderr if quiet else shown.note):
-            result = run_pipeline(loaded, root, upto=upto, stopping=stop, say=shown)
+            more = {"retry_failed": True} if retry_failed else {}
+            result = run_pipeline(loaded, root, upto=upto, stopping=stop, say=shown, **more)
     if as_json:
         print_json(result_json(root, result.summary, result.failed_gates))
     else:

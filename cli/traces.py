@@ -11,7 +11,7 @@ from .options import json_option
 from .output import indented, print_json, print_lines
 
 if TYPE_CHECKING:
-    from traces.record import Decision, Trace, Verdict
+    from traces.record import Decision, Fidelity, Trace, Verdict
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -27,12 +27,44 @@ def group() -> None:
 @group.command("import")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["traces", "openai", "sharegpt", "anthropic", "responses", "swe-agent"]),
+    default="traces",
+    help="What FILE is: an export, or a log of conversations.",
+)
+@click.option("--model", default="unknown", help="Who wrote the log's answers.")
+@click.option("--licence", default="", help="Licence of the outputs of that model.")
+@click.option(
+    "--fidelity",
+    type=click.Choice(["full", "summary", "hidden"]),
+    help="How whole the log's reasoning is; the format decides if unset.",
+)
 @json_option
-def import_(source: Path, store: Path, as_json: bool) -> None:
-    """Read traces from FILE (.jsonl or .parquet, as `export` writes) into STORE."""
+def import_(
+    source: Path,
+    store: Path,
+    form: str,
+    model: str,
+    licence: str,
+    fidelity: Fidelity | None,
+    as_json: bool,
+) -> None:
+    """Read traces from FILE (.jsonl or .parquet, as `export` writes) into STORE.
+
+    Of a log each turn of the assistant becomes a trace, whose prompt is all that came before it.
+    """
+    from traces.talk_import import import_talks
     from traces.transfer import import_traces
 
-    _counts(import_traces(source, _store(store)), as_json)
+    if form == "traces":
+        _counts(import_traces(source, _store(store)), as_json)
+        return
+    found = import_talks(
+        source, _store(store), form=form, model=model, licence=licence, fidelity=fidelity
+    )
+    _counts(found, as_json)
 
 
 @group.command("export")
@@ -40,16 +72,47 @@ def import_(source: Path, store: Path, as_json: bool) -> None:
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the latest.")
 @click.option("--messages", is_flag=True, help="Conversations for other tools; ok traces only.")
+@click.option("--logs", is_flag=True, help="Imported logs, put together again as chat messages.")
 @json_option
-def export(store: Path, target: Path, every: bool, messages: bool, as_json: bool) -> None:
+def export(
+    store: Path, target: Path, every: bool, messages: bool, logs: bool, as_json: bool
+) -> None:
     """Write the traces of STORE to FILE, .jsonl or .parquet by its name."""
+    from traces.talk_import import export_talks
     from traces.transfer import export_conversations, export_traces
 
-    if messages:
+    if logs:
+        _counts(export_talks(_store(store), target), as_json)
+    elif messages:
         _counts(export_conversations(_store(store), target), as_json)
     else:
         what = "all" if every else "latest"
         _counts(export_traces(_store(store), target, what=what), as_json)
+
+
+@group.command("resplit")
+@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
+@json_option
+def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
+    """Split the raw texts of STORE again, with the splitter of this version.
+
+    A trace that comes out otherwise gets a new attempt; the old one stays.
+    """
+    from traces.resplit import resplit
+
+    _counts(resplit(_store(store), dry_run=dry_run), as_json)
+
+
+@group.command("salvage")
+@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("target", metavar="NEW", type=FILE)
+@json_option
+def salvage(store: Path, target: Path, as_json: bool) -> None:
+    """Copy what is whole in a damaged STORE into the store NEW, and name what is lost."""
+    from traces import salvage as salvaging
+
+    _counts(salvaging.salvage(_store(store), target), as_json)
 
 
 @group.command("stats")

@@ -138,6 +138,18 @@ static inline int atomicMin(int* at, int value) {
     return before;
 }
 
+static inline int atomicAdd(int* at, int value) {
+    int before = *at;
+    *at = before + value;
+    return before;
+}
+
+static inline int atomicMax(int* at, int value) {
+    int before = *at;
+    *at = std::max(before, value);
+    return before;
+}
+
 static inline float __uint_as_float(unsigned bits) {
     float value;
     std::memcpy(&value, &bits, 4);

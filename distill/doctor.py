@@ -15,6 +15,7 @@ import msgspec
 from packaging.requirements import Requirement
 
 from distill.machine import free_bytes, memory_bytes, nvidia_devices, processors
+from traces.verify import isolation
 
 DISTRIBUTION = "trace-distill"
 LEAST_PYTHON = (3, 10)
@@ -42,6 +43,7 @@ def examine(folder: Path | None = None) -> list[Check]:
         _packages,
         _machine,
         lambda: _disk(folder),
+        _isolation,
         _torch,
         _loss,
     ]
@@ -55,6 +57,14 @@ def _python() -> Iterator[Check]:
         yield Check("python", "fail", version, f"python {least} or newer is needed")
     else:
         yield Check("python", "ok", f"{version} at {sys.executable}")
+
+
+def _isolation() -> Iterator[Check]:
+    if rung := isolation.best():
+        yield Check("isolation", "ok", f"programs run behind {rung}")
+    else:
+        hint = "install bubblewrap, or a kernel with Landlock, to judge answers that are programs"
+        yield Check("isolation", "warn", isolation.why_none(), hint)
 
 
 def _packages() -> Iterator[Check]:

@@ -23,6 +23,7 @@ Basis = Literal["counted", "bound", "estimate", "unknown"]
 HFU = (0.34, 0.52)
 CPU_TOKENS_PER_CORE_S = 95.0
 CPU_PARAMETERS = 134.5e6
+SCORE_TOP_K = 20  # what `distill score` keeps unless told otherwise
 REPLY_SHARE = 0.5
 REPLY_NOTE = "assumes that replies use half of max_tokens"
 
@@ -67,6 +68,7 @@ def forecast(loaded: LoadedRecipe) -> Forecast:
     figures = [
         *_harvest(recipe, prompts),
         *_training_rows(recipe, prompts),
+        *_teacher_signal(recipe, prompts.count),
         *_training(recipe, found, devices, prompts.count),
         *_evaluation(recipe, problems),
         *_cost(recipe, prompts),
@@ -103,6 +105,24 @@ def _training_rows(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     rows = _rows(recipe, prompts.count)
     yield Figure("training rows", "bound", rows, note="before verification and curation drop any")
     yield Figure("training steps", "bound", _steps(recipe, prompts.count), note="on one device")
+
+
+def _teacher_signal(recipe: Recipe, prompts: int) -> Iterator[Figure]:
+    """What the stored distributions take where `train.loss.kd` wants them."""
+    if recipe.train.loss.kd is None:
+        return
+    k = recipe.harvest.top_logprobs or SCORE_TOP_K
+    length = min(REPLY_SHARE * recipe.harvest.max_tokens, recipe.train.max_length)
+    tokens = _rows(recipe, prompts) * length
+    size = tokens * (6 * k + 2)  # u32 id and f16 logprob each, f16 tail
+    note = f"dataset/teacher.arrow at k = {k}, read as it is needed; {REPLY_NOTE}"
+    yield Figure("teacher's distributions", "estimate", size, unit="bytes", note=note)
+    batch = recipe.train.batch_size * recipe.train.max_length
+    note = f"of rows of max_length at k = {k}; ids and logprobs in 32 bits"
+    yield Figure("of them in a batch", "bound", batch * (8 * k + 4), unit="bytes", note=note)
+    if not recipe.harvest.top_logprobs:
+        note = f"by `distill score`, one forward pass each; {REPLY_NOTE}"
+        yield Figure("tokens to score", "estimate", tokens, unit="tokens", note=note)
 
 
 def _training(

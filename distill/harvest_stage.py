@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from distill.recipe import DocumentSource, EndpointTeacher, FileTeacher, Recipe, SolverTeacher
+from distill.recipe import (
+    DocumentSource,
+    EndpointTeacher,
+    FileTeacher,
+    Recipe,
+    SolverTeacher,
+    StoreTeacher,
+)
 from distill.recipe import Teacher as TeacherSection
 from distill.recipe_needs import is_path
 from traces.budget import Budget, Caps, Price
@@ -17,6 +24,7 @@ from traces.errors import DataError, TeacherError
 from traces.harvest import HarvestCounts
 from traces.licence import Finding, accept, find_licence
 from traces.record import Prompt, Trace
+from traces.teachers.batch import half
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Teacher
 from traces.waves import Target
@@ -26,7 +34,8 @@ def price_of(teacher: TeacherSection) -> Price | None:
     """What the teacher's tokens cost; None where the recipe does not say."""
     if not isinstance(teacher, EndpointTeacher) or teacher.price is None:
         return None
-    return Price.of_dollars(**teacher.price.model_dump())
+    price = Price.of_dollars(**teacher.price.model_dump())
+    return half(price) if teacher.batch else price
 
 
 def budget_of(recipe: Recipe) -> Budget | None:
@@ -99,7 +108,7 @@ def licence_of(teacher: TeacherSection) -> Finding | None:
     found = finding_of(teacher)
     if found is None or isinstance(teacher, SolverTeacher):
         return None
-    own = isinstance(teacher, FileTeacher) or is_path(teacher.model)
+    own = isinstance(teacher, FileTeacher | StoreTeacher) or is_path(teacher.model)
     if found.outputs == "unknown" and own and not isinstance(teacher, EndpointTeacher):
         return found
     return accept(found, teacher.licence_ack)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.losses.options import Divergence
-from distill.recipe import EndpointTeacher, Kd, LocalTeacher
+from distill.recipe import EndpointTeacher, Kd, LocalTeacher, VllmTeacher
 from distill.recipe_file import LoadedRecipe
 from traces.errors import RecipeError
 from traces.record import TeacherRecord
@@ -36,7 +36,7 @@ def check_kd(loaded: LoadedRecipe, store: Path | None = None) -> None:
         return
     where = f"{loaded.path}: train.loss.kd:"
     kind = loaded.recipe.teacher.kind
-    if not isinstance(loaded.recipe.teacher, LocalTeacher | EndpointTeacher):
+    if not isinstance(loaded.recipe.teacher, LocalTeacher | VllmTeacher | EndpointTeacher):
         raise RecipeError(f"{where} a teacher of kind {kind!r} gives no logprobs", WHERE[3:])
     if kd.temperature != 1.0:
         raise RecipeError(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from distill import stages
 from distill.artifacts import EvaluationSummary
+from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
 from distill.job import Job
@@ -26,9 +27,10 @@ from distill.run import read_struct
 from distill.sources import source_state, teacher_state
 from traces.errors import MissingDependencyError
 from traces.licence import notes
+from traces.resplit import note_of
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
-CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 1, "dataset": 1, "train": 1}
+CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 1, "curate": 2, "dataset": 1, "train": 1}
 """Raised when a stage would give another result from the same inputs."""
 
 
@@ -46,8 +48,11 @@ def run_pipeline(
     upto: str = "report",
     stopping: Callable[[], bool],
     say: Progress,
+    retry_failed: bool = False,
 ) -> RunResult:
     """Do the stages of `loaded` up to `upto`, in `run_dir`.
+
+    `retry_failed` asks again for the requests that failed in a harvest that is finished.
 
     Raises:
         UserError: recipe, data, teacher or environment; nothing is half-written.
@@ -56,6 +61,8 @@ def run_pipeline(
     """
     job = Job(loaded, run_dir, stopping, say)
     recipe = job.recipe
+    if retry_failed:
+        stages.retry_failed(job)
     last = STAGES.index(upto)
     if last >= STAGES.index("dataset"):
         check_kd(loaded, job.path("harvest/traces.sqlite"))
@@ -69,6 +76,7 @@ def run_pipeline(
     if last < STAGES.index("evaluate"):
         job.run.save()
         return RunResult(None, [])
+    refuse_overlap(job)
     for name in evaluated(job):
         _answers(job, name)
     job.stage(
@@ -104,13 +112,19 @@ def _prompts(job: Job) -> None:
 def _harvest(job: Job) -> None:
     parts: dict[str, Any] = {
         "teacher": teacher_state(job.loaded),
-        "harvest": job.recipe.harvest.model_dump(exclude={"caps"}),
+        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers"}),
     }
+    if job.run.manifest.retried:
+        parts["retried"] = job.run.manifest.retried
     _stage(job, "harvest", stages.harvest_traces, ("prompts",), seed=job.recipe.seed, **parts)
 
 
 def _verify(job: Job) -> None:
-    _stage(job, "verify", stages.verify_traces, ("harvest",), "verify", verify=job.recipe.verify)
+    parts: dict[str, Any] = {"verify": job.recipe.verify}
+    note = note_of(job.path("harvest/traces.sqlite"))
+    if note.exists():
+        parts["resplit"] = note.read_text("utf-8")
+    _stage(job, "verify", stages.verify_traces, ("harvest",), "verify", **parts)
 
 
 def _curate(job: Job) -> None:

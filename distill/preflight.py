@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from distill.harvest_stage import budget_of, facts_of, licence_of
 from distill.recipe_file import LoadedRecipe
@@ -15,6 +16,7 @@ from traces.teachers.protocol import Teacher
 from traces.verify.gold import check_gold
 
 Turns = tuple[Message, ...]
+Tools = tuple[dict[str, Any], ...]
 
 
 class Preflight:
@@ -28,7 +30,7 @@ class Preflight:
         self.loaded = loaded
         self.counts: list[tuple[str, str, int]] = []
         """Name, kind and number of prompts of each source, once `prompts` was asked for."""
-        self._kinds: list[Turns] = [(Message("user", "?"),)]
+        self._kinds: list[tuple[Turns, Tools]] = [((Message("user", "?"),), ())]
 
     @cached_property
     def prompts(self) -> tuple[list[Prompt], list[Prompt]]:
@@ -46,8 +48,11 @@ class Preflight:
         check_gold(training)
         check_gold(held_out, need_reference=True)
         exact_overlap(training, held_out)
-        kinds = {tuple(m.role for m in p.messages): p.messages for p in (*training, *held_out)}
-        self._kinds = list(kinds.values())
+        kinds = {
+            (bool(p.tools), *((m.role, bool(m.tool_calls)) for m in p.messages)): p
+            for p in (*training, *held_out)
+        }
+        self._kinds = [(prompt.messages, prompt.tools) for prompt in kinds.values()]
         return training, held_out
 
     @cached_property
@@ -74,8 +79,8 @@ class Preflight:
         recipe = self.loaded.recipe
         student = recipe.student
         tokenizer = load_tokenizer(self.loaded.model(student.model), student.revision)
-        for messages in self._kinds:
-            render_prompt(tokenizer, messages)
+        for messages, tools in self._kinds:
+            render_prompt(tokenizer, messages, tools)
         return row_format(
             tokenizer,
             end_of_turn=student.end_of_turn,

@@ -121,7 +121,7 @@ def _ask(
     from distill.sources import make_teacher
 
     section = source.teacher or loaded.recipe.teacher
-    if section.kind not in ("local", "endpoint"):
+    if section.kind not in ("local", "vllm", "endpoint"):
         raise UserError(
             f"a teacher of kind {section.kind!r} cannot write questions",
             "give the source of kind `documents` a teacher of its own",

@@ -23,6 +23,7 @@ from distill.recipe_sources import FileSource as FileSource
 from distill.recipe_sources import GymSource as GymSource
 from distill.recipe_sources import HubSource as HubSource
 from distill.recipe_sources import Source as Source
+from distill.recipe_sources import StoreSource as StoreSource
 from distill.recipe_sources import TaskSource as TaskSource
 from distill.recipe_teacher import EndpointTeacher as EndpointTeacher
 from distill.recipe_teacher import Example as Example
@@ -32,7 +33,9 @@ from distill.recipe_teacher import LocalTeacher as LocalTeacher
 from distill.recipe_teacher import Section as Section
 from distill.recipe_teacher import Share as Share
 from distill.recipe_teacher import SolverTeacher as SolverTeacher
+from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
+from distill.recipe_teacher import VllmTeacher as VllmTeacher
 
 
 class Verify(Section):
@@ -52,6 +55,22 @@ class Overlap(Section):
     coverage: Share = Field(
         0.5, description="Share of its n-grams found in an evaluation question."
     )
+
+
+class Select(Section):
+    """Which sound traces to train on where there are more than wanted."""
+
+    tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
+    by: Literal["random", "short", "long", "hard", "easy", "steady"] = Field(
+        "random", description="Which come first; `hard`: low pass rate; `steady`: few doubts."
+    )
+    mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
+
+    @model_validator(mode="after")
+    def _the_mix_has_something(self) -> Select:
+        if self.mix and not any(self.mix.values()):
+            raise PydanticCustomError("mix", "all shares of the mix are 0: nothing would be kept")
+        return self
 
 
 class Curate(Section):
@@ -81,6 +100,14 @@ class Curate(Section):
     near_duplicate: Share | None = Field(0.8, description="Jaccard similarity of word 5-grams.")
     overlap: Overlap | None = Overlap()
     per_prompt: PositiveInt | None = 16
+    surgery: list[
+        Literal["secrets", "personal", "loops", "after_answer", "boilerplate", "identity"]
+    ] = Field(
+        ["secrets", "personal"],
+        description="Edits of kept traces, each recorded: masks of secrets and of e-mail addresses "
+        "and phone numbers; cuts of loops, of text after the boxed answer, of phrases.",
+    )
+    select: Select | None = Field(None, description="A budget and a mix; all is kept if unset.")
 
 
 class Thinking(Section):

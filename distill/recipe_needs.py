@@ -14,7 +14,10 @@ from distill.recipe import (
     HubSource,
     LocalTeacher,
     Recipe,
+    StoreSource,
+    StoreTeacher,
     Teacher,
+    VllmTeacher,
 )
 from distill.recipe_words import nearest
 from distill.yaml_lines import Path as Place
@@ -47,7 +50,7 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
         (("evaluate", "problems"), recipe.evaluate.problems),
     ):
         for index, source in enumerate(sources):
-            if isinstance(source, FileSource):
+            if isinstance(source, FileSource | StoreSource):
                 yield (*prefix, index, "path"), source.path
             elif isinstance(source, HubSource) and is_path(source.dataset):
                 yield (*prefix, index, "dataset"), source.dataset
@@ -56,13 +59,12 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
                     if not set(path) & set("*?["):
                         yield (*prefix, index, "paths", number), path
     for where, teacher in _teachers(recipe):
-        if isinstance(teacher, FileTeacher):
+        if isinstance(teacher, FileTeacher | StoreTeacher):
             yield (*where, "path"), teacher.path
-        if isinstance(teacher, LocalTeacher):
-            if teacher.adapter:
-                yield (*where, "adapter"), teacher.adapter
-            if is_path(teacher.model):
-                yield (*where, "model"), teacher.model
+        if isinstance(teacher, LocalTeacher) and teacher.adapter:
+            yield (*where, "adapter"), teacher.adapter
+        if isinstance(teacher, LocalTeacher | VllmTeacher) and is_path(teacher.model):
+            yield (*where, "model"), teacher.model
     if is_path(recipe.student.model):
         yield ("student", "model"), recipe.student.model
 

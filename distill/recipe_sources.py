@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from distill.recipe_teacher import EndpointTeacher, LocalTeacher, Section, Share
 
-Verifier = Literal["auto", "math", "choice", "text", "none"]
+Verifier = Literal["auto", "math", "science", "choice", "text", "code", "legal", "none"]
 
 
 class TaskSource(Section):
@@ -80,6 +80,14 @@ class HubSource(Columns):
         return self
 
 
+class StoreSource(Section):
+    """The prompts of a trace store, such as one that logs of conversations were imported into."""
+
+    kind: Literal["store"]
+    path: str = Field(description="A traces.sqlite, relative to the recipe.")
+    limit: PositiveInt | None = Field(None, description="Take only the first prompts.")
+
+
 class DocumentSource(Section):
     """Questions that a teacher writes about your own documents, with the passage of each.
 
@@ -115,5 +123,6 @@ class DocumentSource(Section):
 
 
 Source = Annotated[
-    TaskSource | FileSource | HubSource | GymSource | DocumentSource, Field(discriminator="kind")
+    TaskSource | FileSource | HubSource | GymSource | DocumentSource | StoreSource,
+    Field(discriminator="kind"),
 ]

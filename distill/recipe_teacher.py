@@ -62,6 +62,17 @@ class LocalTeacher(Prompted):
     batch_size: PositiveInt = 64
 
 
+class VllmTeacher(Prompted):
+    """A model in vLLM's offline engine, in this process. The same teacher as `kind: local`."""
+
+    kind: Literal["vllm"]
+    model: str = Field(description="A folder or a hub id.")
+    revision: str = ""
+    made_of: str = Field("", description="What this teacher is, in words; printed by the run.")
+    batch_size: PositiveInt = Field(256, description="Requests handed to the engine at a time.")
+    engine: dict[str, object] = Field({}, description="Options of `vllm.LLM`.")
+
+
 class EndpointTeacher(Prompted):
     """Any server that speaks the OpenAI chat-completions protocol."""
 
@@ -76,7 +87,11 @@ class EndpointTeacher(Prompted):
     idle_s: float = Field(300.0, gt=0, description="Between two events of a streamed reply.")
     profile: str = Field("auto", description="A provider by name; found by address and server.")
     stream: bool | None = Field(None, description="Stream replies; the profile knows if unset.")
-    price: Price | None = Field(None, description="Needed for caps and forecasts of money.")
+    batch: bool = Field(False, description="Ask by the provider's batch interface, at half price.")
+    batch_poll_s: float = Field(30.0, gt=0, description="Between two looks at a batch.")
+    price: Price | None = Field(
+        None, description="Of single requests; needed for caps and forecasts of money."
+    )
     extra_body: dict[str, object] = Field({}, description="Sent with each request as it is.")
     fidelity: Fidelity = "full"
 
@@ -94,6 +109,17 @@ class FileTeacher(Prompted):
     fidelity: Fidelity = "full"
 
 
+class StoreTeacher(Section):
+    """The traces of a store, such as imported logs; goes with prompts of `kind: store`."""
+
+    kind: Literal["store"]
+    path: str = Field(description="A traces.sqlite, relative to the recipe.")
+    model: str = Field("unknown", description="Who wrote them, as the licence registry knows it.")
+    licence: str = Field("", description="Licence of the outputs, kept with each trace.")
+    licence_sha256: Sha256 = Field("", description="Of the licence's text: `distill licence hash`.")
+    licence_ack: str = Field("", description="Why you may train on its outputs all the same.")
+
+
 class SolverTeacher(Section):
     """The exact solver of a task family: right by construction, not a language model."""
 
@@ -101,7 +127,8 @@ class SolverTeacher(Section):
 
 
 Teacher = Annotated[
-    LocalTeacher | EndpointTeacher | FileTeacher | SolverTeacher, Field(discriminator="kind")
+    LocalTeacher | VllmTeacher | EndpointTeacher | FileTeacher | StoreTeacher | SolverTeacher,
+    Field(discriminator="kind"),
 ]
 
 
@@ -114,6 +141,15 @@ class Caps(Section):
     hours: NonNegativeFloat | None = Field(None, description="Of one run; the others are of all.")
 
 
+class Workers(Section):
+    """Engines on several machines, as actors of Ray; for teachers of kind local and vllm."""
+
+    count: PositiveInt = Field(description="Engines at a time.")
+    cpus: NonNegativeFloat = 1.0
+    gpus: NonNegativeFloat = 0.0
+    shards: PositiveInt | None = Field(None, description="Store files; four for each if unset.")
+
+
 class Harvest(Section):
     """How the teacher is asked."""
 
@@ -121,6 +157,7 @@ class Harvest(Section):
     until_right: PositiveInt | None = Field(None, description="Right answers that are enough.")
     give_up: Share = Field(0.02, description="Chance of enough below which a prompt is left.")
     caps: Caps = Caps()
+    workers: Workers | None = None
     temperature: NonNegativeFloat = 0.6
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     max_tokens: PositiveInt = 8192

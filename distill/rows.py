@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from distill.tool_text import arguments_of, call_text
 from traces.errors import RowCheckError
 from traces.models.load import end_of_turn_id, render_prompt, special_ids, tokenizer_sha
 from traces.record import Prompt, Trace
@@ -118,18 +119,25 @@ def build_row(prompt: Prompt, trace: Trace, layout: RowFormat, teacher_tokenizer
     `teacher_tokenizer` is the hash of the teacher's tokenizer, empty where it is not known; see
     `reuses_ids` for when the teacher's token ids are used as they are. A truncated trace is trained
     without an end of turn. A whole one without thinking gives no row where the prompt already
-    opens the thinking.
+    opens the thinking. Tool calls are written as the student's own template writes them, behind the
+    rest; tool results are part of the prompt.
 
     Raises:
         DataError: the student's template cannot render the prompt.
     """
     tokenizer = layout.tokenizer
-    prompt_ids = render_prompt(tokenizer, prompt.messages)
+    prompt_ids = render_prompt(tokenizer, prompt.messages, prompt.tools)
     prompt_text = tokenizer.decode(prompt_ids[-16:])
     emitted, markers = emitted_text(trace, layout, prompt_text)
+    written = call_text(tokenizer, prompt, trace, layout.end_of_turn)
+    if written.reason:
+        return Built(None, written.reason, emitted)
     opened = opening_left(prompt_text, layout) is not None
     if opened and trace.reasoning is None and trace.status != "truncated":
         return Built(None, "no_reasoning", emitted)
+    said = emitted + arguments_of(trace) if written.text else emitted
+    own_ids = tokenizer(said, add_special_tokens=False)["input_ids"]
+    emitted += written.text
     reuse = reuses_ids(trace, emitted, layout, teacher_tokenizer)
     if reuse and trace.token_ids is not None:
         ids = list(trace.token_ids)
@@ -137,7 +145,7 @@ def build_row(prompt: Prompt, trace: Trace, layout: RowFormat, teacher_tokenizer
         ids = list(tokenizer(emitted, add_special_tokens=False)["input_ids"])
     if not ids:
         return Built(None, "empty", emitted)
-    if layout.control_ids.intersection(ids):
+    if layout.control_ids.intersection(own_ids if written.text else ids):
         return Built(None, "control_token_in_text", emitted)
     if trace.status != "truncated":
         ids.append(layout.end_of_turn)
@@ -183,7 +191,7 @@ def check_row(row: Row, built: Built, prompt: Prompt, trace: Trace, layout: RowF
     start = trained[0]
     if trained != list(range(start, len(row.input_ids))):
         raise RowCheckError(f"{where}: the trained tokens are not one span at the end of the row")
-    if row.input_ids[:start] != render_prompt(layout.tokenizer, prompt.messages):
+    if row.input_ids[:start] != render_prompt(layout.tokenizer, prompt.messages, prompt.tools):
         raise RowCheckError(f"{where}: the untrained tokens are not the rendered prompt")
     end = len(row.input_ids)
     if trace.status != "truncated":

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import torch
 
+from distill.logits import logit_options
 from distill.losses.scoring import Scores, score
 from distill.losses.teachers import SparseTeacher, tempered
 from distill.rows import Row, RowFormat, build_row, row_format
@@ -243,7 +244,7 @@ class Scorer:
             k=min(self.top_k, self.vocabulary),
             temperatures=(1.0, *self.others),
             bias=None if bias is None else bias[: self.vocabulary],
-            softcap=getattr(self.model.config, "final_logit_softcapping", None),
+            **logit_options(self.model.config)._asdict(),
         )
         return Scores._make(part.cpu() for part in found)
 

@@ -15,8 +15,11 @@ from distill.recipe import (
     LocalTeacher,
     SolverTeacher,
     Source,
+    StoreSource,
+    StoreTeacher,
     TaskSource,
     Thinking,
+    VllmTeacher,
 )
 from distill.recipe import Teacher as TeacherSection
 from distill.recipe_file import LoadedRecipe
@@ -53,7 +56,7 @@ def load_each(loaded: LoadedRecipe, sources: Sequence[Source], split: str) -> li
 
 def source_name(source: Source) -> str:
     """What to call a source: its file, dataset, task or documents."""
-    if isinstance(source, FileSource):
+    if isinstance(source, FileSource | StoreSource):
         return source.path
     if isinstance(source, TaskSource):
         return source.task
@@ -75,6 +78,10 @@ def _load(loaded: LoadedRecipe, source: Source, split: str) -> list[Prompt]:
         return stored_questions(loaded, source, split)
     if isinstance(source, HubSource):
         return _from_hub(loaded, source)
+    if isinstance(source, StoreSource):
+        from traces.teachers.stored import stored_prompts
+
+        return stored_prompts(loaded.resolve(source.path), source.limit)
     from traces.prompts import load_prompts as load_file
 
     return load_file(
@@ -102,7 +109,7 @@ def source_state(loaded: LoadedRecipe, sources: Sequence[Source]) -> str:
     state: list[object] = []
     for source in sources:
         state.append(source.model_dump(mode="json"))
-        if isinstance(source, FileSource):
+        if isinstance(source, FileSource | StoreSource):
             state.append(file_sha(loaded, source.path))
         elif isinstance(source, DocumentSource):
             from distill.questions import questions_state
@@ -147,6 +154,18 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
             context=context,
             licence=section.licence,
         )
+    if isinstance(section, VllmTeacher):
+        from traces.teachers.vllm_engine import VllmTeacher as Vllm
+
+        return Vllm(
+            loaded.model(section.model),
+            name=section.model,
+            **section.model_dump(include={"revision", "made_of", "batch_size", "engine"}),
+            context=context,
+            licence=section.licence,
+        )
+    if isinstance(section, EndpointTeacher) and section.batch:
+        return _batch_teacher(section, context)
     if isinstance(section, EndpointTeacher):
         from distill.harvest_stage import price_of
         from traces.teachers.endpoint import EndpointTeacher as Endpoint
@@ -184,21 +203,47 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
                 if isinstance(source, FileSource) and source.instruction
             ],
         )
+    if isinstance(section, StoreTeacher):
+        from traces.teachers.stored import StoredTeacher
+
+        return StoredTeacher(loaded.resolve(section.path), licence=section.licence)
     from traces.teachers.solver import SolverTeacher as Solver
 
     thinking = loaded.recipe.student.thinking
     return Solver(thinking_open=thinking.open, thinking_close=thinking.close)
 
 
+def _batch_teacher(section: EndpointTeacher, context: tuple[Message, ...]) -> Teacher:
+    from distill.harvest_stage import price_of
+    from traces.teachers.batch import BatchTeacher
+
+    if not isinstance(section.base_url, str):
+        raise UserError("teacher.base_url: batches are asked of one server", "name one")
+    return BatchTeacher(
+        base_url=section.base_url,
+        model=section.model,
+        revision=section.revision,
+        api_key=os.environ[section.api_key_env] if section.api_key_env else None,
+        profile=section.profile,
+        extra_body=section.extra_body,
+        context=context,
+        licence=section.licence,
+        fidelity=section.fidelity,
+        price=price_of(section),
+        timeout_s=section.timeout_s,
+        poll_s=section.batch_poll_s,
+    )
+
+
 def _system(section: TeacherSection) -> tuple[Message, ...]:
-    text = "" if isinstance(section, SolverTeacher) else section.system
+    text = "" if isinstance(section, SolverTeacher | StoreTeacher) else section.system
     return (Message("system", text),) if text else ()
 
 
 def teacher_context(loaded: LoadedRecipe) -> tuple[Message, ...]:
     """What the teacher sees and the student does not: a system prompt and worked examples."""
     section = loaded.recipe.teacher
-    if isinstance(section, SolverTeacher):
+    if isinstance(section, SolverTeacher | StoreTeacher):
         return ()
     context = list(_system(section))
     if isinstance(section.worked_examples, int):
@@ -237,8 +282,9 @@ def _solved(task: str, prompt: Prompt, thinking: Thinking) -> tuple[Message, Mes
 
 
 _NOT_IN_TRACES = {
-    "batch_size", "concurrency", "retries", "timeout_s", "idle_s", "api_key_env", "base_url",
-    "profile", "stream", "price", "licence_ack", "licence_sha256",
+    "batch_size", "engine", "concurrency", "retries", "timeout_s", "idle_s", "api_key_env",
+    "base_url", "profile", "stream", "batch", "batch_poll_s", "price", "licence_ack",
+    "licence_sha256",
 }  # fmt: skip
 
 
@@ -246,7 +292,7 @@ def teacher_state(loaded: LoadedRecipe) -> list[object]:
     """What the teacher's traces depend on: its section without speed settings, and its files."""
     section = loaded.recipe.teacher
     state: list[object] = [section.model_dump(mode="json", exclude=_NOT_IN_TRACES)]
-    if isinstance(section, FileTeacher):
+    if isinstance(section, FileTeacher | StoreTeacher):
         state.append(file_sha(loaded, section.path))
     if isinstance(section, LocalTeacher) and section.adapter:
         adapter = f"{section.adapter}/adapter_model.safetensors"

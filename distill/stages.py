@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import to_builtins
 
 from distill.card import write_card
+from distill.curating import annotated, decide_by
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
 from distill.run import write_struct
-from traces.curate.annotate import VERSION, Item, annotate
-from traces.curate.decide import decide, floor_of
+from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
-from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.surgery import Edit, edit
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest, planned_keys
-from traces.keys import content_hash
 from traces.licence import notes
-from traces.record import Decision, Prompt, Sampling, Trace, Verdict
+from traces.record import Decision, Prompt, Sampling, Trace
 from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
 from traces.verify.run import verify_all
@@ -37,6 +34,17 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
         f"{len(training)} training questions, {len(held_out)} held out, 0 in both (checked)"
     )
     return {"training": len(training), "held_out": len(held_out), "in_both": 0}
+
+
+def retry_failed(job: Job) -> None:
+    """Have a finished harvest go on with the requests that failed, and what follows done again."""
+    done = job.run.manifest.stages.get("harvest")
+    failed = done.counts.get("failed", 0) if done else 0
+    if failed:
+        job.run.manifest.retried += 1
+        job.say.note(f"{failed} requests failed: asking again")
+    elif done:
+        job.say.note("no request failed: nothing to ask again")
 
 
 def harvest_traces(job: Job) -> dict[str, Any]:
@@ -67,6 +75,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
     job.say.start("traces", len(keys))
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
+    scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
         counts = harvest(
@@ -102,7 +111,10 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             f"see them with `distill traces stats {job.run.root}`",
         )
     if counts.failed:
-        job.say.note(f"{counts.failed} requests failed: their traces will be dropped")
+        job.say.note(
+            f"{counts.failed} requests failed: their traces will be dropped, unless --retry-failed "
+            "asks again"
+        )
     return dict(msgspec.to_builtins(counts))
 
 
@@ -138,12 +150,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide(
-            annotated(job, store),
-            **section.model_dump(exclude={"overlap"}),
-            overlap_coverage=section.overlap.coverage if section.overlap else None,
-            item_of=partial(item_of, store),
-        )
+        decisions = decide_by(section, annotated(job, store, lambda: read_pairs(job)), store)
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -159,37 +166,6 @@ def curate_traces(job: Job) -> dict[str, Any]:
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
 
 
-def annotated(job: Job, store: TraceStore) -> Ledger:
-    """The ledger of the run's traces: read where it was made of the same, else made."""
-    section = job.recipe.curate
-    ngram = section.overlap.ngram if section.overlap else None
-    floor = floor_of(section.near_duplicate)
-    path = job.path("annotate/ledger.arrow")
-    held_out = read_structs(job.path("prompts/held_out.jsonl"), Prompt)
-    parts = [job.fingerprints["verify"], ngram, floor, content_hash(to_builtins(held_out)), VERSION]
-    made_of = content_hash(parts)
-    found = load_ledger(path, made_of)
-    if found is None:
-        verdicts: dict[str, list[Verdict]] = {}
-        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
-            verdicts.setdefault(verdict.key, []).append(verdict)
-        found = annotate(
-            (Item(p, t, verdicts.get(t.key, [])) for p, t in read_pairs(job)),
-            evaluation_prompts=held_out,
-            overlap_ngram=ngram,
-            floor=floor,
-            item_of=partial(item_of, store),
-        )
-        save_ledger(path, found, made_of)
-    return found
-
-
-def item_of(store: TraceStore, key: str) -> Item:
-    """A stored trace with its prompt, without verdicts."""
-    trace = next(store.traces(key_prefix=key))
-    return Item(store.prompt(trace.prompt_id), trace)
-
-
 def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
     """The traces this recipe asked for, with their prompts; others in the store are not its own."""
     keys = set(read_structs(job.path("harvest/keys.jsonl"), str))
@@ -200,11 +176,16 @@ def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
                 yield prompts[trace.prompt_id], trace
 
 
-def kept_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
-    """The traces that curation kept."""
+def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
+    """The traces that curation kept, after its surgery; what that did is added to `edits`."""
+    rules = job.recipe.curate.surgery
     decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
     kept = {decision.key for decision in decisions if decision.kept}
-    return ((prompt, trace) for prompt, trace in read_pairs(job) if trace.key in kept)
+    for prompt, trace in read_pairs(job):
+        if trace.key in kept:
+            edited, done = edit(trace, rules)
+            edits += done
+            yield prompt, edited
 
 
 def write_rows(job: Job) -> dict[str, Any]:
@@ -214,10 +195,11 @@ def write_rows(job: Job) -> dict[str, Any]:
 
     train, layout = job.recipe.train, job.proved.row_format
     folder = job.path("dataset")
+    edits: list[Edit] = []
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
         shas = {name: record.tokenizer_sha for name, record in store.teachers().items()}
         report = build_dataset(
-            kept_pairs(job),
+            kept_pairs(job, edits),
             folder,
             layout,
             teacher_tokenizers=shas,
@@ -232,6 +214,9 @@ def write_rows(job: Job) -> dict[str, Any]:
             f"the teacher's distribution is stored for {report.teacher_tokens} of "
             f"{report.trained_tokens} trained tokens; the others have cross-entropy alone"
         )
+    if edits:
+        write_structs(folder / "edits.jsonl", edits)
+        job.say.note(f"{len({one.key for one in edits})} traces were edited: dataset/edits.jsonl")
     backend = getattr(layout.tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.save(str(folder / "tokenizer.json"))

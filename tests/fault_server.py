@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import struct
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,14 @@ class FaultServer:
             self._tls.load_cert_chain(certificate)
         self.behave = behave
         self.models = models
+        self.metrics: Callable[[int], str] | None = None
+        """What GET /metrics says with so many in flight."""
         self.asked: Counter[str] = Counter()
         self.served: Counter[str] = Counter()
         """Whole completions that say how they ended, by the last message."""
         self.most_in_flight = 0
+        self.lines: deque[str] = deque(maxlen=10)
+        """The first lines of the last requests."""
         self._in_flight = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -173,13 +178,15 @@ class FaultServer:
         """One request and its reply; whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
+        self.lines.append(head[0])
+        path = re.sub(r"^http://[^/]*", "", path)  # as a proxy is asked
         headers = {
             name.strip().lower(): value.strip()
             for name, _, value in (line.partition(":") for line in head[1:] if line)
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET":
-            return await self._send(writer, self._list() if path == "/v1/models" else error(404))
+            return await self._send(writer, self._page(path))
         if path.partition("?")[0] not in ("/v1/chat/completions", "/v1/messages"):
             return await self._send(writer, error(404, "no such page"))
         request = json.loads(body)
@@ -200,6 +207,11 @@ class FaultServer:
         if answer.hang_up or answer.half_close:
             await asyncio.sleep(answer.hang_up_after_s)
         return stays
+
+    def _page(self, path: str) -> Answer:
+        if path == "/metrics" and self.metrics is not None:
+            return Answer(self.metrics(self._in_flight).encode())
+        return self._list() if path == "/v1/models" else error(404)
 
     def _list(self) -> Answer:
         if isinstance(self.models, Answer):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from traces.errors import UserError
-from traces.record import Message, Sampling, Trace, Usage
+from traces.record import RESPLIT, Message, Sampling, Trace, Usage
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 2
@@ -94,7 +94,9 @@ class Budget:
         self._start = clock()
 
     def count(self, trace: Trace) -> None:
-        """Add a trace that the store already holds."""
+        """Add a trace that the store already holds; one that was only split again is free."""
+        if RESPLIT in trace.flags:
+            return
         self.spent.micro_usd += trace.cost_micro_usd or 0
         self.spent.tokens += trace.usage.prompt + trace.usage.completion
         self.spent.requests += 1

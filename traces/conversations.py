@@ -63,9 +63,11 @@ def _message(turn: Any, number: int) -> Message:
     content = _text(turn.get("content", turn.get("value")), number)
     reasoning = next((turn[name] for name in _REASONING if isinstance(turn.get(name), str)), None)
     calls = turn.get("tool_calls") or ()
-    if not content and reasoning is None and not calls:
+    if not content and reasoning is None and not calls and role != "tool":
         raise ValueError(f"turn {number} ({role}) is empty")
-    return Message(role, content, reasoning, turn.get("name"), tuple(calls))
+    return Message(
+        role, content, reasoning, turn.get("name"), tuple(calls), turn.get("tool_call_id")
+    )
 
 
 def _text(content: Any, number: int) -> str:

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 APPLICATION_ID = 0x54445354  # "TDST", in the file's header
 SCHEMA_VERSION = 2
 HOLD_S = 1.0  # between two tries while the disk is full
+DAMAGED = "restore it from a copy, or take out what is whole: distill traces salvage STORE NEW"
 _LOW_SPACE_BYTES = 1 << 20
 
 # `seq` is the order of insertion. Both indexes carry it, so the questions of a resume (latest
@@ -117,16 +118,25 @@ class Database:
             self._resources.close()
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT.
+        """All rows of a SELECT. Raises as `fold`."""
+        return self.fold(list, sql, parameters)
+
+    def fold(
+        self,
+        work: Callable[[Iterable[tuple[Any, ...]]], Result],
+        sql: str,
+        parameters: tuple[Any, ...] = (),
+    ) -> Result:
+        """What `work` makes of the rows of a SELECT, which are not all in memory at a time.
 
         Raises:
             DataError: the file is damaged.
         """
         with self._lock:
             try:
-                return self._connection.execute(sql, parameters).fetchall()
+                return work(self._connection.execute(sql, parameters))
             except sqlite3.DatabaseError as error:
-                raise DataError(f"{self.path}: {error}", "restore it from a copy") from error
+                raise DataError(f"{self.path}: {error}", DAMAGED) from error
 
     def transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` in one transaction, which is on disk when this returns.

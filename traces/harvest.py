@@ -78,6 +78,8 @@ def harvest(
         TeacherError: the teacher refuses; what came before is in the store.
         CountError: the teacher did not give exactly one trace for each request.
     """
+    if keep_beside := getattr(teacher, "keep_beside", None):
+        keep_beside(store.path)  # a teacher that has to remember what it was asked
     plan = Plan(prompts, teacher.record, samples, sampling, seed)
     store.add_prompts(plan.distinct_prompts())
     store.add_teacher(teacher.record)
@@ -86,7 +88,7 @@ def harvest(
             budget.count(trace)
     final = store.final_keys()
     ledger = Ledger(store, on_trace, budget)
-    asking = Asking(plan, final, store.attempts(), ledger, budget)
+    asking = Asking(plan, final, store.unfinished(), ledger, budget)
     try:
         if target is None:
             asking.all()

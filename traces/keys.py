@@ -18,9 +18,13 @@ def content_hash(value: Any) -> str:
     return hashlib.blake2b(payload, digest_size=16).hexdigest()
 
 
-def prompt_id(messages: tuple[Message, ...], reference: Reference | None) -> str:
-    """The name of a prompt: its messages and what its answer is checked against."""
-    return content_hash([SCHEMA, messages, reference])
+def prompt_id(
+    messages: tuple[Message, ...],
+    reference: Reference | None,
+    tools: tuple[dict[str, Any], ...] = (),
+) -> str:
+    """The name of a prompt: its messages, its tools and what its answer is checked against."""
+    return content_hash([SCHEMA, messages, reference, *([tools] if tools else [])])
 
 
 def teacher_id(record: TeacherRecord) -> str:
@@ -36,4 +40,25 @@ def trace_key(
     The endpoint's address, its key, timeouts and prices are not part of it, so a harvest resumes
     on another server of the same model.
     """
-    return content_hash([SCHEMA, teacher_id(teacher), messages, sampling, sample])
+    return request_key(teacher_id(teacher), messages, plain_sampling(sampling), sample)
+
+
+def request_key(
+    teacher: str, messages: tuple[Message, ...], sampling: Sampling, sample: int
+) -> str:
+    """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`."""
+    return content_hash([SCHEMA, teacher, messages, sampling, sample])
+
+
+def plain_sampling(sampling: Sampling) -> Sampling:
+    """`sampling` with its defaults as such: an encoder knows a default by identity, not value."""
+    names = Sampling.__struct_fields__
+    defaults = Sampling.__struct_defaults__[-len(names) :]
+    given = {name: getattr(sampling, name) for name in names}
+    return Sampling(
+        **{
+            name: given[name]
+            for name, default in zip(names, defaults, strict=True)
+            if name == "extra" or given[name] != default
+        }
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from traces.keys import content_hash, trace_key
+from traces.keys import content_hash, plain_sampling, request_key, teacher_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
 from traces.teachers.protocol import Request
 
@@ -22,6 +22,8 @@ def seen_by(record: TeacherRecord, messages: tuple[Message, ...]) -> tuple[Messa
 
 def merged(before: tuple[Message, ...], messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """`before` and then `messages`, with one system message at most."""
+    if not before and messages and messages[0].role != "system":
+        return messages
     parts = (before, messages)
     system = [part[0].content for part in parts if part and part[0].role == "system"]
     rest = tuple(
@@ -55,7 +57,8 @@ class Plan:
     ) -> None:
         self._prompts = prompts
         self._record = record
-        self._sampling = sampling
+        self._teacher = teacher_id(record)
+        self._sampling = plain_sampling(sampling)
         self._seed = seed
         self.wanted: dict[str, tuple[int, int]] = {}
         """Index of the prompt and of the sample, by key, in the order in which they are asked."""
@@ -83,5 +86,5 @@ class Plan:
         seed = self._seed if self._sampling.temperature else 0
         own_seed = sample_seed(seed, prompt.id, sample)
         sampling = msgspec.structs.replace(self._sampling, seed=own_seed)
-        key = trace_key(self._record, messages, sampling, sample)
+        key = request_key(self._teacher, messages, sampling, sample)
         return Request(key, prompt, sample, attempt, messages, sampling)

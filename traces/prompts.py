@@ -23,7 +23,8 @@ from traces.verify.numeric import clean, parse_number
 
 log = logging.getLogger(__name__)
 
-VERIFIERS = ("auto", "math", "choice", "text", "none")
+VERIFIERS = ("auto", "math", "science", "choice", "text", "code", "legal", "none")
+_JSON_KINDS = ("code", "legal")
 _ROWS_TO_LOOK_AT = 100
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FUNCTIONS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "inf"}
@@ -72,8 +73,9 @@ def prompts_from(
             last turn of the user is taken. Found by name if None, as are the next two.
         answer: Column of the reference answer. `a.b` reaches into an object.
         choices: Column of the choices; a question that does not list them has them added.
-        verifier: `auto` picks by row: `choice` where there are choices, `math` where the answer is
-            a number or a formula, else `text`. `none` asks for no reference.
+        verifier: `auto` picks by row: what its column `kind` names (a verifier, or `mcq`), else
+            `choice` where there are choices, `math` where the answer is a number or a formula, else
+            `text`. `none` asks for no reference. References of `code` and `legal` are JSON.
         instruction: Added to the last turn of the user, after a blank line.
         system: System message, in place of one that a conversation has.
         domain: Kept with each prompt.
@@ -183,6 +185,9 @@ def question_of(row: dict[str, Any], column: str) -> Any:
 def _reference(row: dict[str, Any], columns: Columns, verifier: str) -> Reference:
     assert columns.answer is not None
     value = cell(row, columns.answer)
+    verifier = _kind_of(row, verifier)
+    if verifier in _JSON_KINDS and isinstance(value, dict):
+        value = msgspec.json.encode(value).decode()
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | dict):
@@ -200,6 +205,15 @@ def _reference(row: dict[str, Any], columns: Columns, verifier: str) -> Referenc
         verifier = "math" if looks_mathematical(gold_text(text)) else "text"
         text = gold_text(text).strip()
     return Reference(verifier, gold_text(text).strip() if verifier == "math" else text)
+
+
+def _kind_of(row: dict[str, Any], verifier: str) -> str:
+    """The verifier of a row: under `auto` its own `kind`, where that names one."""
+    kind = row.get("kind")
+    if verifier != "auto" or not isinstance(kind, str):
+        return verifier
+    kind = "choice" if kind == "mcq" else kind
+    return kind if kind in VERIFIERS[1:-1] else verifier
 
 
 def looks_mathematical(answer: str) -> bool:

@@ -28,6 +28,9 @@ FINAL_STATUSES: frozenset[str] = frozenset(
 )
 """Statuses that a resumed harvest does not ask for again."""
 
+RESPLIT = "resplit"
+"""Flag of an attempt that was not asked for: an older one, split again by `traces.resplit`."""
+
 Outcome = Literal["right", "wrong", "unknown"]
 Fidelity = Literal["full", "summary", "hidden"]
 
@@ -40,12 +43,14 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning: str | None = None
     name: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an answer is checked against.
 
-    `kind` picks the verifier: `math`, `choice`, `text`, `task` or `gym`. A `task` reference names a
+    `kind` picks the verifier: `math`, `science`, `choice`, `text`, `code`, `legal`, `task`, `gym`.
+    The answer of `code` and `legal` is JSON (tests; authorities). A `task` reference names a
     procedural family of `traces.tasks` and carries the `instance` its checkers need; a `gym` one a
     dataset of reasoning-gym and the entry that its scorer needs.
     """
@@ -72,6 +77,7 @@ class Prompt(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
     hidden: tuple[Message, ...] = ()
     metadata: dict[str, Any] = {}
+    tools: tuple[dict[str, Any], ...] = ()  # what may be called, as chat-completions describes it
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -167,6 +173,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     token_ids: tuple[int, ...] | None = None
     logprobs: TopLogprobs | None = None
     usage: Usage = Usage()
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    origin: dict[str, Any] = {}  # of a logged turn: conversation, turn, and what comes after it
     cost_micro_usd: int | None = None
     returned_model: str = ""
     http_status: int = 0

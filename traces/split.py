@@ -24,6 +24,19 @@ from traces.split_families import FAMILIES, SPLIT_VERSION, Family
 from traces.split_harmony import cut_harmony, cut_harmony_plain
 from traces.split_pieces import Cut, Piece, unquoted, widened
 
+FLAGS = (
+    "open_missing",
+    "literal_close_tag",
+    "quoted_close_tag",
+    "unclosed",
+    "text_before_open",
+    "answer_tags",
+    "commentary",
+    "also_inline",
+    "empty_answer",
+)
+"""All that a split may say of a reply; `split` explains them."""
+
 
 class Split(msgspec.Struct, frozen=True):
     """What a reply is made of.

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from traces import codec
-from traces.database import Database
+from traces.database import DAMAGED, Database
 from traces.errors import DataError
 from traces.record import FINAL_STATUSES, Prompt, Score, TeacherRecord, Trace
 from traces.writer import GroupWriter, Row
@@ -29,7 +29,11 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 _PAGE_ROWS = 256
 _PROMPTS_PER_COMMIT = 10_000
+_KEYS = "SELECT key FROM traces ORDER BY key"
 _FINAL = ", ".join(f"'{status}'" for status in sorted(FINAL_STATUSES))
+
+ATTEMPTS = "SELECT key, attempt FROM traces ORDER BY key, attempt"
+"""A key's last row has its highest attempt; read off the index, without a sort."""
 
 # SQLite takes the bare columns of a GROUP BY with max() from the row that has the maximum.
 _LATEST = "SELECT key, max(attempt), seq FROM traces GROUP BY key"
@@ -129,13 +133,22 @@ class TraceStore:
 
     def final_keys(self) -> set[str]:
         """Keys that need no further attempt: the latest one's status is in FINAL_STATUSES."""
-        pending = f"SELECT seq FROM traces WHERE status NOT IN ({_FINAL})"
-        rows = self._database.query(f"SELECT key FROM ({_LATEST}) WHERE seq NOT IN ({pending})")
-        return {key for (key,) in rows}
+        known = self._database.fold(lambda rows: {key for (key,) in rows}, _KEYS)
+        return known.difference(self.unfinished())
+
+    def unfinished(self) -> dict[str, int]:
+        """The highest attempt of each key that needs a further one."""
+        failed = f"SELECT seq FROM traces WHERE status NOT IN ({_FINAL})"
+        newer = "n.key = t.key AND n.attempt > t.attempt"
+        rows = self._database.query(
+            f"SELECT key, attempt FROM traces AS t WHERE seq IN ({failed})"
+            f" AND NOT EXISTS (SELECT 1 FROM traces AS n WHERE {newer})"
+        )
+        return dict(rows)
 
     def attempts(self) -> dict[str, int]:
         """The highest attempt of each key."""
-        return {key: attempt for key, attempt, _ in self._database.query(_LATEST)}
+        return self._database.fold(dict, ATTEMPTS)
 
     def status_counts(self) -> dict[str, int]:
         """How many keys there are by the status of their latest attempt."""
@@ -242,7 +255,7 @@ class TraceStore:
         try:
             return codec.decode(body, kind)
         except ValueError as error:
-            raise DataError(f"{self.path}: {what} is damaged: {error}") from error
+            raise DataError(f"{self.path}: {what} is damaged: {error}", DAMAGED) from error
 
     def _insert(self, table: str, rows: list[tuple[str, bytes]]) -> None:
         sql = f"INSERT OR IGNORE INTO {table} (id, body) VALUES (?, ?)"

@@ -24,7 +24,13 @@ from traces.record import Message, Prompt, TeacherRecord, Trace
 from traces.store import TraceStore
 
 _JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-_JSON_COLUMNS = ("sampling", "prompt", "teacher_record")  # strings of JSON in Parquet
+_JSON_COLUMNS = (
+    "sampling",
+    "prompt",
+    "teacher_record",
+    "tool_calls",
+    "origin",
+)  # strings of JSON in Parquet
 _PARQUET_ROWS = 512
 
 
@@ -69,7 +75,8 @@ def export_traces(store_path: Path, out_path: Path, *, what: str = "latest") -> 
 def export_conversations(store_path: Path, out_path: Path) -> ExportCounts:
     """Write `messages` rows for other tools: traces that are `ok` and have an answer.
 
-    The last message holds the answer as `content` and the thinking as `reasoning_content`.
+    The last message holds the answer as `content` and the thinking as `reasoning_content`; a
+    prompt's `metadata`, such as the document it is about, goes along (JSON in a string in Parquet).
 
     Raises:
         DataError: as `export_traces`.
@@ -79,7 +86,7 @@ def export_conversations(store_path: Path, out_path: Path) -> ExportCounts:
         total = sum(store.status_counts().values())
         rows = filter(None, map(_conversation, _exported(store, store.traces(status="ok"))))
         if out_path.suffix == ".parquet":
-            written = _write_parquet(out_path, rows, _conversation_schema())
+            written = _write_parquet(out_path, map(_flat_metadata, rows), _conversation_schema())
         else:
             written = write_jsonl(out_path, rows)
     return ExportCounts(written, total - written)
@@ -211,7 +218,13 @@ def _conversation(row: ExportedTrace) -> dict[str, Any] | None:
         for m in (*row.prompt.messages, Message("assistant", row.answer, row.reasoning))
     ]
     messages = [{k: v for k, v in turn.items() if v is not None} for turn in turns]
-    return {"key": row.key, "messages": messages}
+    metadata = {"metadata": row.prompt.metadata} if row.prompt.metadata else {}
+    return {"key": row.key, "messages": messages, **metadata}
+
+
+def _flat_metadata(row: dict[str, Any]) -> dict[str, Any]:
+    found = row.get("metadata")
+    return {**row, "metadata": msgspec.json.encode(found).decode() if found else None}
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], schema: Any) -> int:
@@ -255,7 +268,8 @@ def _conversation_schema() -> Any:
     import pyarrow as pa
 
     turn = pa.struct([(name, pa.string()) for name in ("role", "content", "reasoning_content")])
-    return pa.schema([("key", pa.string()), ("messages", pa.list_(turn))])
+    fields = [("key", pa.string()), ("messages", pa.list_(turn)), ("metadata", pa.string())]
+    return pa.schema(fields)
 
 
 def _check_suffix(path: Path) -> None:

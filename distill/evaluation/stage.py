@@ -10,7 +10,7 @@ from distill.card import write_card
 from distill.evaluation.judge import judge, read_completions, write_completions
 from distill.evaluation.summary import summarise
 from distill.job import Job
-from distill.recipe import EndpointTeacher, LocalTeacher
+from distill.recipe import EndpointTeacher, LocalTeacher, VllmTeacher
 from distill.run import write_struct
 from distill.sources import make_teacher
 from traces.errors import Interrupted, PartialError
@@ -42,7 +42,7 @@ def respondent(job: Job, name: str) -> Teacher:
 
 def evaluated(job: Job) -> list[str]:
     """The models this recipe compares. A solver or a file of completions cannot be asked."""
-    askable = isinstance(job.recipe.teacher, LocalTeacher | EndpointTeacher)
+    askable = isinstance(job.recipe.teacher, LocalTeacher | VllmTeacher | EndpointTeacher)
     return [name for name in job.recipe.evaluate.models if name != "teacher" or askable]
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from distill.losses.linear import fused_linear_loss
     from distill.losses.low_rank import LowRank
     from distill.losses.options import Divergence
+    from distill.losses.parallel import VocabShard
+    from distill.losses.parallel_loss import vocab_parallel_loss
     from distill.losses.scoring import Scores, score
     from distill.losses.stats import LossStats, Stats
     from distill.losses.teachers import DenseTeacher, SparseTeacher, tempered
@@ -25,9 +27,11 @@ _HOMES = {
     "Scores": "scoring",
     "SparseTeacher": "teachers",
     "Stats": "stats",
+    "VocabShard": "parallel",
     "fused_linear_loss": "linear",
     "score": "scoring",
     "tempered": "teachers",
+    "vocab_parallel_loss": "parallel_loss",
 }
 
 __all__ = [
@@ -38,9 +42,11 @@ __all__ = [
     "Scores",
     "SparseTeacher",
     "Stats",
+    "VocabShard",
     "fused_linear_loss",
     "score",
     "tempered",
+    "vocab_parallel_loss",
 ]
 
 

@@ -106,10 +106,11 @@ def check_teacher(
         )
 
 
-def check_values(rows: Rows, head: Head, index: Tensor | None) -> None:
+def check_values(rows: Rows, head: Head, index: Tensor | None, vocab: int | None = None) -> None:
     """Name the first kept row or head entry that no loss is defined for.
 
-    `index` are the places of the kept rows among those that were given (see `batch.keep`).
+    `index` are the places of the kept rows among those that were given (see `batch.keep`), `vocab`
+    the number of tokens where that is not the head's.
 
     Raises:
         ValueError: an id is outside the vocabulary, or twice in its row.
@@ -117,7 +118,7 @@ def check_values(rows: Rows, head: Head, index: Tensor | None) -> None:
     """
     if not rows.weights.numel():
         return
-    vocab = head.weight.shape[0]
+    vocab = head.weight.shape[0] if vocab is None else vocab
     if rows.targets is not None:
         _check_ids("a target", rows.targets, 0, vocab, f", or {IGNORE} to leave the row out")
     if rows.ids is not None and rows.ids.numel():

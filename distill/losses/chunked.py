@@ -54,16 +54,18 @@ def run(
     kernel: RowKernel,
     chunk: int | None = None,
     compact_below: float = 0.0,
+    vocab_size: int | None = None,
 ) -> Sums:
     """The loss and the wanted gradients, outside autograd.
 
     `chunk` rows at a time, by default as many as keep the tiles within the kernel's budget (64 at
     least, 4096 at most). dW and the bias gradient are summed in fp32 and rounded once; dX has the
     dtype of the input. Rows of weight 0 are dropped before any GEMM. Above 0, `compact_below` is
-    the threshold of `compaction.compact`.
+    the threshold of `compaction.compact`. `vocab_size` counts the tokens where the head holds only
+    some of them.
     """
     kept, index = keep(rows)
-    check_values(kept, head, index)
+    check_values(kept, head, index, vocab_size)
     n, vocab = len(kept.weights), head.weight.shape[0]
     tiles = 1 if teacher is None else kernel.dense_tiles
     step = min(chunk or default_chunk(vocab * tiles, kernel.budget), max(n, 1))
@@ -85,12 +87,13 @@ def run(
             other = kernel.tile(len(part.weights), vocab, part, options)
             gemm.logits(part.teacher, teacher.weight, teacher.bias, other)
             loss, gradient = kernel.dense(tile, other, part, options)
-        losses[:, start : start + step] = _parts(loss, options)
+        assert loss.shape == (2, len(tile))
+        losses[:, start : start + step] = loss
         if d_bias is not None:
             d_bias.add_(gradient.sum(0, dtype=d_bias.dtype))
         effective: Tensor | Compact = gradient
         if compact_below > 0:
-            found, account = compact(gradient, part.weights, compact_below)
+            found, account = compact(gradient, compact_below, part.weights.dtype)
             columns += account
             effective = gradient if found is None else found
         for product in products:
@@ -124,16 +127,6 @@ def _products(kept: Rows, head: Head, wanted: Wanted, *, compact: bool) -> list[
         both = (wanted.low, wanted.low_weight)
         products.append(ProductGradients(kept.low, head.low_weight, both, exact, compact=compact))
     return products
-
-
-def _parts(loss: Tensor, options: LossOptions) -> Tensor:
-    """`loss` [2, C] as it is; of a kernel that gives no more than the total [C], NaN for the CE."""
-    if loss.dim() == 2:
-        return loss
-    ce = loss if options.kd is None else torch.zeros_like(loss)
-    return torch.stack(
-        [loss, torch.full_like(loss, torch.nan) if options.ce and options.kd else ce]
-    )
 
 
 def _spread(gradient: Tensor | None, index: Tensor | None, like: Tensor | None) -> Tensor | None:

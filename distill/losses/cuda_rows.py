@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,10 +21,25 @@ THREADS = 512
 _NAMES = {torch.float32: "float", torch.bfloat16: "bf16"}
 
 
+class Compilable(Protocol):
+    """What names a source of `cuda/` and picks one of its specialisations; hashable."""
+
+    @property
+    def op(self) -> str:
+        """The source's name."""
+
+    def defines(self) -> list[str]:
+        """The macros of the specialisation."""
+
+    def __hash__(self) -> int:
+        """Kernels are compiled once."""
+
+
 class Spec(NamedTuple):
     """What a kernel is compiled for: the op, dtypes of logits and gradient, and two switches.
 
-    `warm`: cross-entropy and divergence at different temperatures; `cap`: a logit softcap.
+    `warm`: cross-entropy and divergence at different temperatures; `cap`: a logit softcap; `two`:
+    a dense forward or reverse KL, whose loss the first sweep gives.
     """
 
     op: str
@@ -32,11 +47,13 @@ class Spec(NamedTuple):
     gradient: torch.dtype
     warm: bool
     cap: bool
+    two: bool = False
 
     def defines(self) -> list[str]:
         """The macros that pick this specialisation; a dense one has float logits always."""
         logit, gradient = _NAMES[self.logit], _NAMES[self.gradient]
         switches = [f"-DOF_WARM={int(self.warm)}", f"-DOF_CAP={int(self.cap)}"]
+        switches.append(f"-DOF_TWO={int(self.two)}")
         return [f"-DOF_LOGIT={logit}", f"-DOF_GRAD={gradient}", *switches]
 
 
@@ -47,10 +64,11 @@ def specialisations(op: str) -> list[Spec]:
     if op == "sparse_rows":
         dtypes.append((bf16, bf16))
     return [
-        Spec(op, logit, gradient, warm, cap)
+        Spec(op, logit, gradient, warm, cap, two)
         for logit, gradient in dtypes
         for warm in (False, True)
         for cap in (False, True)
+        for two in ((False, True) if op == "dense_rows" else (False,))
     ]
 
 
@@ -92,10 +110,11 @@ def spec_for(op: str, tile: Tensor, rows: Rows, options: LossOptions) -> Spec:
     kd = options.kd
     warm = bool(options.ce) and kd is not None and kd.temperature != 1.0
     cap = options.softcap is not None or options.teacher_softcap is not None
-    return Spec(op, tile.dtype, rows.hidden.dtype, warm, cap)
+    two = op == "dense_rows" and kd is not None and kd.kind in ("forward_kl", "reverse_kl")
+    return Spec(op, tile.dtype, rows.hidden.dtype, warm, cap, two)
 
 
-def compile_spec(spec: Spec, arch: str, compiler: nvrtc.Library) -> nvrtc.Compiled:
+def compile_spec(spec: Compilable, arch: str, compiler: nvrtc.Library) -> nvrtc.Compiled:
     """The cubin of one specialisation for `arch`."""
     folder = asset("cuda")
     source = (folder / f"{spec.op}.cu").read_text()
@@ -114,18 +133,23 @@ def ready() -> None:
     _kernel(Spec("sparse_rows", fp32, fp32, False, False), torch.cuda.current_device())
 
 
+def launch(spec: Compilable, args: ctypes.Structure, tile: Tensor) -> None:
+    """Run a kernel with one block per row of `tile`, on its device."""
+    with torch.cuda.device(tile.device):
+        _kernel(spec, torch.cuda.current_device()).launch(args, len(tile), THREADS)
+
+
 def _launch(
     op: str, args: ctypes.Structure, tile: Tensor, rows: Rows, options: LossOptions
 ) -> Tensor:
     """Run `op` with one block per row of `tile`; returns the gradient it leaves there."""
     spec = spec_for(op, tile, rows, options)
-    with torch.cuda.device(tile.device):
-        _kernel(spec, torch.cuda.current_device()).launch(args, len(tile), THREADS)
+    launch(spec, args, tile)
     return gradient_view(tile, spec.gradient)
 
 
 @cache
-def _kernel(spec: Spec, device: int) -> Kernel:
+def _kernel(spec: Compilable, device: int) -> Kernel:
     major, minor = torch.cuda.get_device_capability(device)
     version = torch.version.cuda
     compiler = nvrtc.library(version.split(".")[0] if version else None)

@@ -14,6 +14,7 @@ from distill.losses import cuda_rows
 from distill.losses.batch import Rows
 from distill.losses.dense import TILES, dense_losses_
 from distill.losses.options import LossOptions
+from distill.losses.parallel import VocabShard
 from distill.losses.rows import row_losses_
 from traces.errors import DistillError, MissingDependencyError
 
@@ -27,8 +28,8 @@ class RowKernel(NamedTuple):
 
     `tile(rows, vocab, like, options)` is an empty tile [rows, vocab] on the device of the rows
     `like`. `sparse(tile, rows, options)` and `dense(tile, teacher's tile, rows, options)` give the
-    weighted losses [2, C], the total and what of it is cross-entropy (or the total alone, [C]), and
-    the gradient [C, V] by the raw logits, which lies over the tile.
+    weighted losses [2, C], the total and what of it is cross-entropy, and the gradient [C, V] by
+    the raw logits, which lies over the tile.
     `budget` is the size in bytes of the tiles that pays, `dense_tiles` how many are alive at once.
     """
 
@@ -53,6 +54,27 @@ def choose(impl: str, device: str, dtype: torch.dtype) -> RowKernel:
         if reason:
             raise DistillError(f"impl is {impl!r}, but {reason}", "impl='auto' takes what runs")
     return KERNELS[impl]
+
+
+def choose_sharded(impl: str, device: str, dtype: torch.dtype, shard: VocabShard) -> RowKernel:
+    """The kernels for tiles that hold `shard`'s columns only: torch's or Triton's.
+
+    Raises:
+        DistillError: those asked for by name cannot do it here; says why.
+    """
+    if impl == "auto":
+        impl = "chunked" if unfit("triton", device, dtype) else "triton"
+    if impl not in ("chunked", "triton"):
+        raise DistillError(
+            f"impl is {impl!r}, which needs whole rows", "impl='auto' takes what runs on a shard"
+        )
+    kernel = choose(impl, device, dtype)
+    sparse = _triton_sparse if impl == "triton" else _torch_sparse
+
+    def sharded(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
+        return sparse(tile, rows, options, shard)
+
+    return kernel._replace(sparse=sharded)
 
 
 def implementation(impl: str, device: str, dtype: torch.dtype) -> str:
@@ -92,7 +114,7 @@ def _automatic(device: str, dtype: torch.dtype) -> str:
             log.info("loss implementation: %s%s", impl, "".join(reasons))
             return impl
         reasons.append(f"; not {impl}, because {reason}")
-    log.info("loss implementation: chunked (torch)%s", "".join(reasons))
+    log.info("loss implementation: chunked%s", "".join(reasons))
     return "chunked"
 
 
@@ -117,10 +139,12 @@ def _triton_ready(device: str) -> None:
         ) from error
 
 
-def _triton_sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
+def _triton_sparse(
+    tile: Tensor, rows: Rows, options: LossOptions, shard: VocabShard | None = None
+) -> tuple[Tensor, Tensor]:
     from distill.losses import triton_rows
 
-    return triton_rows.sparse(tile, rows, options)
+    return triton_rows.sparse(tile, rows, options, shard)
 
 
 def _triton_dense(
@@ -136,8 +160,10 @@ def _torch_tile(rows: int, vocab: int, like: Rows, options: LossOptions) -> Tens
     return like.weights.new_empty(rows, vocab)
 
 
-def _torch_sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
-    return row_losses_(tile, rows, options)
+def _torch_sparse(
+    tile: Tensor, rows: Rows, options: LossOptions, shard: VocabShard | None = None
+) -> tuple[Tensor, Tensor]:
+    return row_losses_(tile, rows, options, shard=shard)
 
 
 def _torch_dense(

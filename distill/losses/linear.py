@@ -80,8 +80,8 @@ def fused_linear_loss(
             is the same.
         chunk: rows at a time; as many as make a tile of 128 MiB (kernels: 2 GiB) if not given.
         compact_below: 0, or a threshold for an approximate gradient, 2**-12 being usual: only the
-            columns of the logits' gradient with an entry of at least that, per unit of token
-            weight, take part in the GEMMs for dX and dW, the others through a rank-1 term (see
+            columns of the logits' gradient with an entry of at least that share of the chunk's
+            largest take part in the GEMMs for dX and dW, the others through a rank-1 term (see
             `compaction`). The loss stays exact, and so do chunks that keep more than half. Not for
             a `DenseTeacher` nor for `reference`.
         stats: adds up what the loss is made of, and what compaction left out.

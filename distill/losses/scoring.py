@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from distill.losses import gemm
+from distill.losses import cuda_score, gemm
 from distill.losses.batch import Head, Rows, accumulation_dtype, cast
 from distill.losses.checks import check_shapes, check_values
 from distill.losses.chunked import default_chunk
-from distill.losses.kernels import TORCH
+from distill.losses.cuda_args import padded_tile
+from distill.losses.kernels import CUDA, TORCH, unfit
 from distill.losses.options import IGNORE
 from distill.losses.sweeps import cap_
+from traces.errors import DistillError
 
 
 class Scores(NamedTuple):
@@ -46,15 +48,17 @@ def score(
     softcap: float | None = None,
     scale: float = 1.0,
     chunk: int | None = None,
+    impl: Literal["auto", "chunked", "cuda"] = "auto",
 ) -> Scores:
     """Score every row of `hidden` [N, H] or [B, T, H] under the head `weight` [V, H].
 
-    Logits are made and treated as in `fused_linear_loss`; all but `lse` is at temperature 1. Ties
-    in the top k are broken as `torch.topk` does. Targets of -100 have no logprob (NaN).
+    Logits are made and treated as in `fused_linear_loss`; all but `lse` is at temperature 1. Of
+    equal logprobs the lower id comes first. Targets of -100 have no logprob (NaN). `cuda` is one
+    sweep over the logits, for up to 128 ids and 4 temperatures; `auto` takes it where it runs.
 
     Raises:
         ValueError: shapes that do not fit, k or a target out of range.
-        DistillError: a NaN or an infinity among the inputs; says where.
+        DistillError: a NaN or an infinity among the inputs; says where; or `impl` cannot run here.
     """
     check_shapes(hidden, Head(weight, bias), targets, None)
     head = cast(Head(weight, bias), hidden.device.type)
@@ -68,15 +72,21 @@ def score(
     check_values(
         Rows(flat, flat.new_ones(len(flat)), chosen.where(chosen != IGNORE, 0)), head, None
     )
-    step = max(1, min(chunk or default_chunk(3 * vocab, TORCH.budget), len(flat)))
-    tiles = torch.empty(step, vocab, dtype=exact, device=hidden.device)
+    on_gpu = _on_gpu(impl, head.weight, k, temperatures)
+    tiles, budget = (1, CUDA.budget) if on_gpu else (3, TORCH.budget)
+    step = max(1, min(chunk or default_chunk(tiles * vocab, budget), len(flat)))
+    buffer = padded_tile(step, vocab, exact, hidden.device)
     parts = []
     for start in range(0, max(len(flat), 1), step):
-        part = flat[start : start + step]
-        tile = tiles[: len(part)]
+        part, tokens = flat[start : start + step], chosen[start : start + step]
+        tile = buffer[: len(part)]
         gemm.logits(part, head.weight, head.bias, tile)
-        cap_(tile, softcap, scale)
-        parts.append(_score_(tile, chosen[start : start + step], k, temperatures))
+        if on_gpu:
+            out = cuda_score.score(tile, tokens, k, temperatures, softcap, scale)
+            parts.append(Scores._make(out))
+        else:
+            cap_(tile, softcap, scale)
+            parts.append(_score_(tile, tokens, k, temperatures))
     whole = (torch.cat(column) for column in zip(*parts, strict=True))
     return Scores._make(column.reshape(lead + column.shape[1:]) for column in whole)
 
@@ -88,6 +98,36 @@ def _score_(u: Tensor, targets: Tensor, k: int, temperatures: Sequence[float]) -
     at = u.gather(1, targets.clamp_min(0)[:, None]).squeeze(1) - total
     log_p = u.sub_(total[:, None])
     entropy = -(log_p.exp() * log_p).sum(1)
-    logprobs, ids = log_p.topk(k, 1)
+    logprobs, ids = top(log_p, k)
     log_tail = log_p.scatter_(1, ids, -torch.inf).logsumexp(1)
     return Scores(at.where(targets != IGNORE, torch.nan), entropy, ids, logprobs, log_tail, lse)
+
+
+def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row of `values` [C, V], and their columns; of equals the lower first.
+
+    `torch.topk` leaves open which of equal values it takes. Rows where that matters, because values
+    equal to the k-th are left out, are sorted whole.
+    """
+    found, columns = values.topk(k, 1)
+    if not k:
+        return found, columns
+    least = found[:, -1:]
+    cut = ((values == least).sum(1) != (found == least).sum(1)).nonzero().squeeze(1)
+    if len(cut):
+        columns[cut] = values[cut].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    columns = columns.sort(1).values
+    found, order = values.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return found, columns.gather(1, order)
+
+
+def _on_gpu(impl: str, weight: Tensor, k: int, temperatures: Sequence[float]) -> bool:
+    """Whether the CUDA kernel does it."""
+    if impl == "chunked":
+        return False
+    reason = unfit("cuda", weight.device.type, weight.dtype)
+    if not reason and not cuda_score.fits(k, temperatures):
+        reason = f"k is {k} and there are {len(temperatures)} temperatures: it does 128 and 4"
+    if reason and impl == "cuda":
+        raise DistillError(f"impl is 'cuda', but {reason}", "impl='auto' takes what runs")
+    return not reason

@@ -16,6 +16,7 @@ from torch import Tensor
 from distill.losses.batch import Rows
 from distill.losses.cuda_args import KINDS, gradient_view
 from distill.losses.options import LossOptions
+from distill.losses.parallel import VocabShard
 from distill.losses.rows import row_losses_
 from distill.losses.special import Columns, write_
 from distill.losses.sweeps import Mass, Rest, temperatures
@@ -81,14 +82,16 @@ class TritonSweeps:
         }
 
 
-def sparse(tile: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:
+def sparse(
+    tile: Tensor, rows: Rows, options: LossOptions, shard: VocabShard | None = None
+) -> tuple[Tensor, Tensor]:
     """Weighted losses [2, C] of the raw logits `tile` [C, V], and the gradient left over them."""
 
     def sweeps(tile: Tensor, columns: Columns, options: LossOptions) -> TritonSweeps:
         return TritonSweeps(tile, columns, options, rows.hidden.dtype)
 
     with _current(tile.device):
-        return row_losses_(tile, rows, options, sweeps)
+        return row_losses_(tile, rows, options, sweeps, shard)
 
 
 def dense(tile: Tensor, teacher: Tensor, rows: Rows, options: LossOptions) -> tuple[Tensor, Tensor]:

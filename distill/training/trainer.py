@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from trl import SFTTrainer
 
+from distill.logits import logit_options
 from distill.losses.kernels import implementation
 from distill.losses.linear import fused_linear_loss
 from distill.losses.options import Divergence, Impl
@@ -63,7 +64,7 @@ def summed_loss(
         teacher=teacher,
         bias=head.bias,
         low_rank=head.low_rank,
-        softcap=getattr(model.config, "final_logit_softcapping", None),
+        **logit_options(model.config)._asdict(),
         impl=options.impl,
         compact_below=options.compact_below if torch.is_grad_enabled() else 0.0,
         stats=stats,

@@ -123,3 +123,51 @@ def test_a_broken_evaluation_row_stops_decontamination(distill: Distill, tmp_pat
 def test_a_missing_file_is_one_line(distill: Distill, tmp_path: Path) -> None:
     for command in (["verify"], ["dedup"]):
         assert distill(*command, tmp_path / "no.jsonl").err.endswith("no.jsonl: no such file\n")
+
+
+def test_verify_gives_every_hostile_row_a_line_and_disturbs_none(
+    distill: Distill, tmp_path: Path
+) -> None:
+    program = json.dumps({"entry": "f", "tests": [[[2], 4]]})
+    cases = [
+        (row("5", "x" * 1_000_000 + " \\boxed{5}"), "right"),
+        (row("5", "\\boxed{" * 140_000), "unknown"),
+        (row("5", "<think>" * 140_000), "unknown"),
+        (row("5", "\\boxed{" + "7" * 1_000_000 + "}"), "unknown"),
+        (row("5", "\\boxed{5}\x00\ud800"), "right"),
+        (row("5", "\\boxed{5}</think></think>"), "unknown"),
+        (row("5", "<think>a</think>\\boxed{6}<think>\\boxed{5}"), "wrong"),
+        (row("\\frac{1}{", "\\boxed{5}"), "unknown"),
+        (row("{", "```python\nx\n```", "code"), "unknown"),
+        (row(program, "none", "code"), "unknown"),
+        (row("[]", "x", "legal"), "unknown"),
+        (row("Z", "Answer: A", "mcq", choices={"A": "x"}), "unknown"),
+        (row("A,B", "Answer: B and A", "mcq", choices={"A": "x", "B": "y"}), "right"),
+        (row("5 m/s", "\\boxed{18 km/h}", "science"), "right"),
+        (row('{"must_cite": ["42 U.S.C. 1983"]}', "42 U.S.C. § 1983", "legal"), "right"),
+        (row("72", "Answer: 72"), "right"),
+    ]
+    path = write(tmp_path / "a.jsonl", [case for case, _ in cases])
+    code, out, err = distill("verify", path)
+    found = lines(out)
+    assert (code, err.count("error")) == (0, 0)
+    assert [r["verdict"] for r in found] == [verdict for _, verdict in cases]
+    assert all(list(r) == ["verdict", "tier", "reason", "extracted"] for r in found)
+    unjudged = [r["reason"] for r in found if r["verdict"] == "unknown"]
+    assert all(unjudged)
+    assert "reference does not parse" in unjudged
+
+
+def test_verify_writes_a_sample_to_label_and_reports_on_it(
+    distill: Distill, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", [row("72", f"Answer: {n}") for n in (71, 72, 72, 73)])
+    code, _, err = distill("verify", path, "--audit", tmp_path / "s.jsonl", "--audit-size", 3)
+    assert (code, err.splitlines()[-1]) == (0, f"3 verdicts to label: {tmp_path / 's.jsonl'}")
+    sample = lines((tmp_path / "s.jsonl").read_text())
+    assert [one["label"] for one in sample] == [None] * 3
+    write(tmp_path / "s.jsonl", [{**one, "label": one["verdict"]} for one in sample])
+    code, out, _ = distill("verify", "--audit-report", tmp_path / "s.jsonl", "--json")
+    assert (code, json.loads(out)["right_precision"]["value"]) == (0, 1.0)
+    assert "right precision" in distill("verify", "--audit-report", tmp_path / "s.jsonl")[1]
+    assert distill("verify")[0] == 2

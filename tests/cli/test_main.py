@@ -26,7 +26,7 @@ Distill = Callable[..., Any]
         (
             ["zzz"],
             "error: no such command 'zzz'; one of init, check, run, harvest, questions, curate, "
-            "score, train, evaluate, report, inspect, traces, licence, verify, dedup, "
+            "score, train, evaluate, ablate, report, inspect, traces, licence, verify, dedup, "
             "decontaminate, recipes, doctor\n"
             "hint: see `distill --help`\n",
         ),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,20 @@ def test_a_store_that_is_not_there_is_one_line(distill: Distill, tmp_path: Path)
     assert err.startswith("error: ")
     assert "Traceback" not in err
     assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_a_damaged_store_is_salvaged_and_the_lost_trace_named(distill: Distill, run: Path) -> None:
+    store = run / "harvest/traces.sqlite"
+    connection = sqlite3.connect(store)
+    connection.execute("UPDATE traces SET body = x'00' WHERE seq = 2")
+    connection.commit()
+    key = connection.execute("SELECT key FROM traces WHERE seq = 2").fetchone()[0]
+    connection.close()
+    code, _, err = distill("traces", "export", run, "all.jsonl")
+    assert code == 2
+    assert f"trace {key} is damaged" in err
+    assert "distill traces salvage STORE NEW" in err
+    found = json.loads(distill("traces", "salvage", run, "new.sqlite", "--json").out)
+    assert found["rows"]["traces"] == 3
+    assert found["lost"] == [f"traces {key}"]
+    assert distill("traces", "export", "new.sqlite", "all.jsonl").code == 0

@@ -122,11 +122,25 @@ def test_odd_vocabularies(kernels: ctypes.CDLL, dtype: torch.dtype, vocab: int) 
 
 
 @pytest.mark.parametrize("threads", [64, 96, 256])
-def test_threads_and_their_order_change_nothing(kernels: ctypes.CDLL, threads: int) -> None:
-    case, options = make(vocab=2051), LossOptions(0.5, kd=Divergence("skew_kl", 0.5, 2.0))
+@pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "skew_kl"])
+def test_threads_and_their_order_change_nothing(
+    kernels: ctypes.CDLL, kind: Any, threads: int
+) -> None:
+    case, options = make(n=3, vocab=2051), LossOptions(0.5, kd=Divergence(kind, 0.5, 2.0))
     first = run(kernels, case, options, BF16, threads=threads)
     agree(first, expected(case, options), BF16)
     for order in (1, 2, 3):
         again = run(kernels, case, options, BF16, threads=threads, order=order)
         assert torch.equal(first[0], again[0])
         assert torch.equal(first[1], again[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_near_convergence_the_gradient_keeps_its_digits(kernels: ctypes.CDLL, kind: Any) -> None:
+    """Student and teacher differ by 0.01 in a logit: the gradient is 0.5 % of a share or less."""
+    case, options = make(), LossOptions(0.0, kd=Divergence(kind))
+    gen = torch.Generator().manual_seed(1)
+    near = case.student + 0.01 * torch.randn(case.student.shape, generator=gen)
+    case = case._replace(teacher=near)
+    got, want = run(kernels, case, options, FP32), expected(case, options)
+    assert (got[1].double() - want[1]).norm() / want[1].norm() < 3e-4

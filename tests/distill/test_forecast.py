@@ -125,6 +125,18 @@ def test_what_would_spoil_the_run_is_said(folder: Path, override: str, warning: 
     assert warning not in predict().warnings
 
 
+def test_what_a_stored_teacher_takes(folder: Path) -> None:
+    """60 rows of 50 tokens; 20 ids of 4 and logprobs of 2 bytes, and a tail of 2."""
+    found = predict("harvest.top_logprobs=20", "train.loss={ce: 0.5, kd: {weight: 0.5}}")
+    assert figure(found, "teacher's distributions", "estimate").low == 60 * 50 * 122
+    assert figure(found, "of them in a batch", "bound").low == 2 * 200 * 164
+    names = {each.name for each in found.figures}
+    assert "tokens to score" not in names
+    assert "teacher's distributions" not in {each.name for each in predict().figures}
+    text = predict("harvest.top_logprobs=0", "train.loss={ce: 0.5, kd: {weight: 0.5}}")
+    assert figure(text, "tokens to score", "estimate").low == 60 * 50
+
+
 def test_a_local_teacher_costs_nothing(folder: Path) -> None:
     found = predict("teacher={kind: solver}")
     assert figure(found, "cost of the teacher", "counted").low == 0

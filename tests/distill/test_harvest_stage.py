@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from distill.pipeline import run_pipeline
 from distill.progress import Silent
 from distill.recipe_file import LoadedRecipe, load_recipe
 from distill.run import read_struct
-from tests.fault_server import FaultServer, good
+from tests.fault_server import Answer, Ask, FaultServer, error, good
 from traces.budget import Price
 from traces.errors import PartialError, TeacherError, UserError
+from traces.store import TraceStore
 
 RECIPE = """\
 name: small
@@ -104,3 +106,28 @@ def test_logprobs_that_the_canary_did_not_get_stop_the_run_early(tmp_path: Path)
         assert facts_of(one, 0)[0]["logprobs"] is False
         with pytest.raises(TeacherError, match="gives no logprobs"):
             facts_of(one, 5)
+
+
+def test_failed_requests_of_a_finished_harvest_are_asked_again(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def behave(ask: Ask) -> Answer:
+        if ask.body["max_tokens"] == 1:  # the canary call
+            return good("4")
+        seen.append(ask.text)
+        return error(413, "too large") if len(seen) in (3, 7) else good("4")
+
+    with FaultServer(behave) as server:
+        loaded = recipe(tmp_path, "teacher.concurrency=1", url=server.url)
+        first = harvest(loaded, tmp_path).stages["harvest"].counts
+        again = harvest(loaded, tmp_path).stages["harvest"].counts
+        assert (first["failed"], again, len(seen)) == (2, first, 24)
+        options: Any = {"upto": "harvest", "stopping": lambda: False, "say": Silent()}
+        run_pipeline(loaded, tmp_path / "run", retry_failed=True, **options)
+        manifest = read_struct(tmp_path / "run/manifest.json", Manifest)
+        counts = manifest.stages["harvest"].counts
+        assert (counts["asked"], counts["reused"], counts["failed"]) == (2, 22, 0)
+        run_pipeline(loaded, tmp_path / "run", retry_failed=True, **options)
+        assert len(seen) == 26
+    with TraceStore.open(tmp_path / "run/harvest/traces.sqlite", readonly=True) as store:
+        assert Counter(trace.attempt for trace in store.traces()) == {1: 22, 2: 2}

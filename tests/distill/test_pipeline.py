@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from distill.artifacts import Manifest, RowReport, TrainReport
 from distill.pipeline import STAGES, check
+from distill.row_text import read_rows
 from distill.run import read_struct
 from tests.tiny_recipe import Recorder, run, tiny_recipe
-from traces.errors import Interrupted, UserError
+from traces.curate.ledger import load_ledger, save_ledger
+from traces.curate.surgery import Edit
+from traces.errors import DataError, Interrupted, UserError
 from traces.record import Decision, Prompt, Trace
 from traces.rows import read_structs
 from traces.store import TraceStore
@@ -186,3 +190,48 @@ def test_pipeline_is_imported_without_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_evaluation_does_not_start_on_what_was_trained(copied: Path, tiny_model: Path) -> None:
+    path = copied / "run/annotate/ledger.arrow"
+    ledger = load_ledger(path)
+    assert ledger is not None
+    share = ledger.overlap.copy()
+    share[2] = 0.9
+    save_ledger(path, ledger._replace(overlap=share), "edited")
+    with pytest.raises(DataError, match="1 training questions overlap evaluation problems"):
+        run(tiny_recipe(copied, tiny_model), copied / "run")
+
+
+def test_another_threshold_decides_again_from_the_same_ledger(
+    copied: Path, tiny_model: Path
+) -> None:
+    path = copied / "run/annotate/ledger.arrow"
+    before = path.stat().st_mtime_ns
+    loaded = tiny_recipe(copied, tiny_model, "curate.select={tokens: 150, by: short}")
+    _, said = run(loaded, copied / "run", upto="curate")
+    assert said.ran == ["curate"]
+    assert path.stat().st_mtime_ns == before
+    rules = {d.rule for d in read_structs(copied / "run/curate/decisions.jsonl", Decision)}
+    assert rules == {"kept", "budget"}
+    run(tiny_recipe(copied, tiny_model, "curate.overlap.ngram=5"), copied / "run", upto="curate")
+    assert path.stat().st_mtime_ns > before
+
+
+def test_what_surgery_did_to_a_row_is_recorded(copied: Path, tiny_model: Path) -> None:
+    store = copied / "run/harvest/traces.sqlite"
+    with TraceStore.open(store, readonly=True) as opened:
+        first = next(iter(opened.traces()))
+    more = " Sum of all. I hope this helps!"
+    answer = f"{first.answer}{more}"
+    with TraceStore.open(store) as opened:
+        changed = {"content": first.content + more, "answer": answer, "attempt": 2}
+        opened.add(msgspec.structs.replace(first, **changed))
+    (copied / "run/dataset/rows.arrow").unlink()
+    loaded = tiny_recipe(copied, tiny_model, "curate.surgery=[boilerplate]")
+    run(loaded, copied / "run", upto="dataset")
+    (edit,) = read_structs(copied / "run/dataset/edits.jsonl", Edit)
+    assert (edit.key, edit.rule, edit.original) == (first.key, "boilerplate", " I hope this helps!")
+    row = next(read_rows(copied / "run", key_prefix=first.key))
+    trained = "".join(token.text for token in row.tokens if token.weight and not token.special)
+    assert trained.endswith("Sum of all.")

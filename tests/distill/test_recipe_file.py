@@ -144,10 +144,10 @@ def test_a_fault_is_one_line_with_place_and_remedy(folder: Path, addition: str, 
     [
         ("student:\n  model: some/student\n", "", "r.yaml:1: student: is missing; it needs a "
          "section of keys"),
-        ("kind: local", "kind: lokal", "r.yaml:6: teacher.kind: needs one of local, endpoint, file,"
-         " solver, not 'lokal'; did you mean local?"),
+        ("kind: local", "kind: lokal", "r.yaml:6: teacher.kind: needs one of local, vllm, endpoint,"
+         " file, store, solver, not 'lokal'; did you mean local?"),
         ("  kind: local\n", "", "r.yaml:5: teacher.kind: is missing; it needs one of local, "
-         "endpoint, file, solver; did you mean `kind: local`?"),
+         "vllm, endpoint, file, store, solver; did you mean `kind: local`?"),
         ("kind: local", "kind: local\n  base_url: x", "r.yaml:7: teacher.base_url: unknown key "
          "here; `base_url` belongs to teacher (kind: endpoint)"),
         ("path: prompts.jsonl", "path: promts.jsonl", "r.yaml:4: prompts[0].path: no file "

@@ -6,6 +6,7 @@ import pytest
 
 from traces import database
 from traces.database import Database, remote_filesystem
+from traces.store import ATTEMPTS
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT key, max(attempt), seq FROM traces GROUP BY key",
+        ATTEMPTS,
         "SELECT seq FROM traces WHERE status NOT IN ('ok')",
     ],
 )
@@ -68,3 +69,4 @@ def test_the_questions_of_a_resume_are_answered_by_indexes_alone(tmp_path: Path,
     plan = [row[3] for row in opened.query(f"EXPLAIN QUERY PLAN {sql}")]
     opened.close()
     assert all("COVERING INDEX" in step for step in plan)
+    assert not any("TEMP B-TREE" in step for step in plan)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,22 @@ def test_numbers_and_formulas_are_mathematical(answer: str) -> None:
 )
 def test_words_are_not_mathematical(answer: str) -> None:
     assert not looks_mathematical(answer)
+
+
+def test_a_row_may_name_its_own_kind_and_hold_its_reference_as_an_object(path: Path) -> None:
+    tests = {"entry": "f", "tests": [[[1], 1]]}
+    rows: list[dict[str, Any]] = [
+        {"question": "a", "answer": tests, "kind": "code"},
+        {"question": "b", "answer": '{"must_cite": ["42 U.S.C. 1983"]}', "kind": "legal"},
+        {"question": "c", "answer": "5 m/s", "kind": "science"},
+        {"question": "d", "answer": "B", "kind": "mcq", "choices": {"A": "x", "B": "y"}},
+        {"question": "e", "answer": "12", "kind": "algebra"},
+    ]
+    references = [p.reference for p in load(path, *rows)]
+    assert [r.kind if r else None for r in references] == [
+        "code", "legal", "science", "choice", "math",
+    ]  # fmt: skip
+    assert references[0] is not None
+    assert json.loads(references[0].answer) == tests
+    (prompt,) = load(path, rows[0], verifier="code")
+    assert prompt.reference == references[0]

@@ -202,6 +202,7 @@ def test_a_server_that_comes_back_with_other_weights_ends_the_run(tmp_path: Path
             if len(heard) == 20:
                 server.stop_listening()
                 server.models = listing("b")
+                time.sleep(0.5)
                 server.listen_again()
 
         with pytest.raises(TeacherError, match=r"weights .*b.*, not .*a") as caught:

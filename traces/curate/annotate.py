@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from traces.curate.scan import U32
 
 VERSION = 1
+SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
 _COMPRESSION_LEVEL = -1  # fast; loops show at any level
 
 
@@ -35,6 +36,7 @@ class _Row(NamedTuple):
 
     keys: str
     prompt: str
+    domain: str
     status: str
     finish: str
     flags: int
@@ -44,14 +46,16 @@ class _Row(NamedTuple):
     repeated_masked: float
     foreign: float
     compression: float
+    branching: float
     answer: int
     steps: int
     steps_reason: str
 
 
 def trace_text(trace: Trace) -> str:
-    """Reasoning and answer, one after the other."""
-    return "\n".join(part for part in (trace.reasoning, trace.answer) if part)
+    """Reasoning, answer and tool calls, one after the other."""
+    calls = [str(call.get("function", call)) for call in trace.tool_calls]
+    return "\n".join(part for part in (trace.reasoning, trace.answer, *calls) if part)
 
 
 def annotate(
@@ -93,11 +97,11 @@ def annotate(
     kinds = {
         **dict.fromkeys(("flags", "answer", "steps"), np.uint8),
         **dict.fromkeys(("tokens", "tail"), np.int32),
-        **dict.fromkeys(("repeated", "repeated_masked", "foreign", "compression"), np.float64),
+        **dict.fromkeys(SHARES, np.float64),
     }
     for name, kind in kinds.items():
         columns[name] = np.array(columns[name], kind)
-    for name in ("prompt", "status", "finish", "steps_reason"):
+    for name in ("prompt", "domain", "status", "finish", "steps_reason"):
         columns[name] = words(columns[name])
     return Ledger(
         floor=1.0 if floor is None else floor,
@@ -164,17 +168,25 @@ class _Reader:
         if prompt.id not in self.prompts:
             self.prompts[prompt.id] = prompt
             self._letters[prompt.id] = self._scan.letters(question)
-        found = self._scan.scan(text)
+        found, sketched = self._scan.scan(text)
         short = bool(question) and found.tokens < SHORT_TOKENS
-        self.sketches.append(short_sketch(text, question) if short else found.sketch)
+        self.sketches.append(short_sketch(text, question) if short else sketched)
         self.digests.append(self._scan.exact_hash(question, text))
         data = text.encode("utf-8", "surrogatepass")
         answer, steps, reason = _outcomes(item.verdicts)
         return _Row(
-            *(trace.key, prompt.id, trace.status, trace.finish_reason, _flags(trace)),
+            *(
+                trace.key,
+                prompt.id,
+                prompt.domain,
+                trace.status,
+                trace.finish_reason,
+                _flags(trace),
+            ),
             *(found.tokens, found.tail, found.repeated, found.repeated_masked),
             foreign_share(found.letters, self._letters[prompt.id]),
             len(data) / len(self._compress(data)) if data else 0.0,
+            found.branching,
             *(answer, steps, reason),
         )
 
@@ -187,7 +199,7 @@ def _flags(trace: Trace) -> int:
         found |= ledger.CUT
     if trace.answer is None:
         found |= ledger.UNCLOSED
-    elif not trace.answer.strip():
+    elif not trace.answer.strip() and not trace.tool_calls:
         found |= ledger.BLANK
     if not (trace.reasoning or "").strip():
         found |= ledger.NO_REASONING

@@ -20,6 +20,7 @@ wrong_steps          a step checker found a wrong step
 exact_duplicate      the same question and trace as a kept one
 near_duplicate       nearly so
 per_prompt           its question has enough without it
+mix, budget          it is sound, and more than was wanted (`traces.curate.select`)
 
 Under `prefer_right` a wrong trace is dropped only where its question has a right one that passed
 all rules up to here, its steps included. Everything is decided from the ledger; no text is read but
@@ -37,6 +38,7 @@ from traces.curate import ledger as columns
 from traces.curate.annotate import Item, annotate, compared
 from traces.curate.drops import Drops, Mask
 from traces.curate.ledger import OUTCOMES, RIGHT, UNKNOWN, WRONG, Ledger
+from traces.curate.select import Selection, select
 from traces.curate.spread import spread
 from traces.record import Decision, Prompt
 
@@ -60,6 +62,8 @@ RULES = (
     "exact_duplicate",
     "near_duplicate",
     "per_prompt",
+    "mix",
+    "budget",
 )
 
 Policy = Literal["prefer_right", "strict", "keep"]
@@ -115,6 +119,7 @@ def decide(
     near_duplicate: float | None,
     overlap_coverage: float | None,
     per_prompt: int | None,
+    selection: Selection | None = None,
     item_of: Callable[[str], Item],
 ) -> list[Decision]:
     """One decision per row, in their order. None switches the rule off that it belongs to."""
@@ -133,6 +138,8 @@ def decide(
     _duplicates(drops, near_duplicate, item_of)
     if per_prompt is not None:
         _surplus(drops, per_prompt)
+    if selection is not None:
+        select(drops, selection)
     return drops.decisions(overlap_coverage)
 
 
@@ -213,10 +220,10 @@ def _duplicates(drops: Drops, threshold: float | None, item_of: Callable[[str], 
 def _near(
     drops: Drops, first: dict[int, int], threshold: float, item_of: Callable[[str], Item]
 ) -> dict[int, tuple[int, float]]:
-    """Copies of rows that stay. Where the noted original is gone, the copies are compared again."""
+    """Copies of rows that stay. Where the noted original is gone, its copies are compared again."""
     ledger = drops.ledger
     found: dict[int, tuple[int, float]] = {}
-    orphans = []
+    orphans: dict[int, list[int]] = {}
     # What is noted of the best of equal texts holds for the one of them that stays.
     copy_of = ledger.copy_of[ledger.same_as]
     similarity = ledger.similarity[ledger.same_as]
@@ -225,9 +232,10 @@ def _near(
         if drops.alive[original] and similarity[row] >= threshold:
             found[row] = (original, float(similarity[row]))
         else:
-            orphans.append(row)
-    if len(orphans) > 1:
-        found.update(_compare(drops, orphans, threshold, item_of))
+            orphans.setdefault(int(copy_of[row]), []).append(row)
+    alike = [row for rows in orphans.values() if len(rows) > 1 for row in rows]
+    if alike:
+        found.update(_compare(drops, alike, threshold, item_of))
     return found
 
 

@@ -128,7 +128,7 @@ def _holds(table: Any, gram: Any) -> bool:
 
 @_kernel
 def count_shared(grams: Any, table: Any) -> int:
-    """How many of the distinct `grams` the table holds."""
+    """How many of `grams` the table holds, each as often as it comes."""
     shared = 0
     for gram in grams:
         shared += _holds(table, gram)

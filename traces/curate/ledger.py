@@ -39,6 +39,7 @@ class Ledger(NamedTuple):
     ones, i32. `tail` characters of a periodic ending, i32. `repeated`, `repeated_masked`: shares of
     10-grams that repeat an earlier one, f64. `foreign`: share of letters in scripts that neither
     Latin, Greek nor the question has, f64. `compression`: characters per compressed byte, f64.
+    `branching`: words of doubt per 1,000 tokens, f64.
     `answer`, `steps`: place in OUTCOMES, u8. `overlap`, `masked`: share of the question's n-grams
     in the evaluation question `overlap_of` with equal numbers, and in `masked_of` with numbers
     masked, f64. `same_as`, `copy_of`, `similarity` as in `dedup.Copies`. `sketch` u8 [N, 64].
@@ -47,6 +48,7 @@ class Ledger(NamedTuple):
     floor: float
     keys: list[str]
     prompt: Words
+    domain: Words
     status: Words
     finish: Words
     flags: npt.NDArray[np.uint8]
@@ -56,6 +58,7 @@ class Ledger(NamedTuple):
     repeated_masked: npt.NDArray[np.float64]
     foreign: npt.NDArray[np.float64]
     compression: npt.NDArray[np.float64]
+    branching: npt.NDArray[np.float64]
     answer: npt.NDArray[np.uint8]
     steps: npt.NDArray[np.uint8]
     steps_reason: Words

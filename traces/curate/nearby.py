@@ -78,7 +78,7 @@ def copies(a: Pair, b: Pair, threshold: float) -> float | None:
     Texts that come with their questions need the same numbers in both, and like questions.
     """
     alike = similarity(a.trace, b.trace)
-    if alike < threshold or differ_in_numbers(a.trace, b.trace):
+    if alike < threshold or (alike < 1 and differ_in_numbers(a.trace, b.trace)):
         return None
     if a.question is None or b.question is None:
         return alike if a.question is b.question else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,7 +64,7 @@ def _copies(texts: Texts, threshold: float) -> Copies:
 
     from traces.curate.dedup import find_copies
     from traces.curate.nearby import Text
-    from traces.curate.scan import PLACES, exact_hash, sketch
+    from traces.curate.scan import PLACES, sketch
 
     sketches = np.zeros((1024, PLACES), np.uint32)
     digests: list[bytes] = []
@@ -71,7 +72,8 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     for number, text in texts.every():
         if number == len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        digests.append(exact_hash(text) if text else b"")
+        data = text.encode("utf-8", "surrogatepass")
+        digests.append(hashlib.blake2b(data, digest_size=16).digest())
         if text:
             length, sketches[number] = sketch(text)
             lengths.append((length, number))

@@ -8,6 +8,7 @@ too, at about one hash per 5-gram instead of 128.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from traces.curate.characters import SCRIPTS, table
 NGRAM = 5
 LOOP_NGRAM = 10
 PLACES = 128
+BRANCHING = ("wait", "alternatively", "hmm", "however", "actually", "maybe", "perhaps")
 TAIL_KEY = 64  # characters of the tail that must recur before a period is measured
 TAIL_TRIES = 64
 TAIL_REPEATS = 3
@@ -30,12 +32,13 @@ U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
 
 
-class Scan(NamedTuple):
-    """What one pass found.
+class Measures(NamedTuple):
+    """What the cheap rules need.
 
     `tokens`: their number. `repeated`: share of the 10-grams that repeat an earlier one,
     `repeated_masked` the same with numbers masked. `tail`: characters of the longest ending that is
-    one unit three times or more over. `letters`: i64 [13], by script. `sketch`: u32 [128].
+    one unit three times or more over. `letters`: i64 [13], by script.
+    `branching`: words of BRANCHING per 1,000 tokens.
     """
 
     tokens: int
@@ -43,7 +46,7 @@ class Scan(NamedTuple):
     repeated_masked: float
     tail: int
     letters: I64
-    sketch: U32
+    branching: float
 
 
 class Grams(NamedTuple):
@@ -68,19 +71,31 @@ class _Tokens(NamedTuple):
     letters: I64
 
 
-def scan(text: str) -> Scan:
-    """Everything in one pass over `text`."""
+def measure(text: str) -> Measures:
+    """What the cheap rules need of `text`."""
+    return _measures(_read(text))
+
+
+def scan(text: str) -> tuple[Measures, U32]:
+    """As `measure`, with the sketch of the 5-grams, u32 [128], from the same pass."""
     found = _read(text)
+    return _measures(found), kernels.sketch(kernels.roll(found.hashes, _size(found.hashes)))
+
+
+def _measures(found: _Tokens) -> Measures:
     hashes = found.hashes
-    masked = np.where(found.numbers, np.uint64(1), hashes)
-    return Scan(
-        len(hashes),
-        _repeated(hashes),
-        _repeated(masked),
-        kernels.periodic_tail(found.points, found.table, TAIL_KEY, TAIL_TRIES, TAIL_REPEATS),
-        found.letters,
-        kernels.sketch(kernels.roll(hashes, _size(hashes))),
-    )
+    tail = kernels.periodic_tail(found.points, found.table, TAIL_KEY, TAIL_TRIES, TAIL_REPEATS)
+    repeated = masked = _repeated(hashes)
+    if found.numbers.any():
+        masked = _repeated(np.where(found.numbers, np.uint64(1), hashes))
+    doubts = kernels.count_shared(hashes, _branching()) * 1000 / max(len(hashes), 1)
+    return Measures(len(hashes), repeated, masked, tail, found.letters, doubts)
+
+
+@functools.cache
+def _branching() -> U64:
+    lookup: U64 = kernels.distinct(_read(" ".join(BRANCHING)).hashes)[0]
+    return lookup
 
 
 def sketch(text: str) -> tuple[int, U32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ from traces.errors import DataError, MissingDependencyError, UserError
 from traces.models.builtin import BUILTIN, ensure_builtin
 from traces.models.hub import only_cached
 from traces.record import Message
+
+Tools = tuple[dict[str, Any], ...]
 
 
 def need_torch() -> None:
@@ -150,25 +153,29 @@ def model_dtype(dtype: str) -> Any:
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
 
 
-def render_prompt(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
+def render_prompt(tokenizer: Any, messages: tuple[Message, ...], tools: Tools = ()) -> list[int]:
     """Token ids of the messages in the tokenizer's chat template, generation prompt included.
 
     Raises:
         DataError: the tokenizer has no template, or it cannot render these messages.
     """
-    text = render_turns(tokenizer, messages, add_generation_prompt=True)
+    text = render_turns(tokenizer, messages, tools, add_generation_prompt=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def render_turns(
-    tokenizer: Any, messages: tuple[Message, ...], *, add_generation_prompt: bool = False
+    tokenizer: Any,
+    messages: tuple[Message, ...],
+    tools: Tools = (),
+    *,
+    add_generation_prompt: bool = False,
 ) -> str:
-    """The messages in the tokenizer's chat template, as text.
+    """The messages in the tokenizer's chat template, as text; `tools` are what may be called.
 
     Raises:
         DataError: the tokenizer has no template, or it cannot render these messages.
     """
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = [_turn(message) for message in messages]
     if not tokenizer.chat_template:
         raise DataError(
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template",
@@ -176,7 +183,10 @@ def render_turns(
         )
     try:
         text = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=add_generation_prompt, tokenize=False
+            turns,
+            tools=list(tools) or None,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
         )
     except Exception as error:  # a template is a program: it may raise anything
         raise DataError(
@@ -185,6 +195,29 @@ def render_turns(
             "check the roles of the prompt's messages",
         ) from error
     return str(text)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as templates know it: the arguments of tool calls are objects, not their text."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [_parsed(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.role == "tool" and message.name is not None:
+        turn["name"] = message.name
+    return turn
+
+
+def _parsed(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:  # a model's own fault, to be shown as it was
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def tokenizer_sha(tokenizer: Any) -> str:

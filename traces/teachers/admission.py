@@ -20,6 +20,9 @@ START = 32
 GROWTH = 2.0
 """CUBIC's C, in requests per second cubed: back at the old width of 300 after 2.8 s. TCP's 0.4
 uses 81 % of a limit that goes from 300 to 60 and back, this 87 %; 429s stay below 1 %."""
+DOUBLE_S = 0.5
+"""Slow start doubles the width in this time even where answers take longer. A busy reply comes at
+once, so waiting for answers of 30 s would only waste the first minutes."""
 TRIP = 10
 """So many broken replies without an answer between them, to more than two requests, are an
 outage."""
@@ -52,6 +55,7 @@ class Admission:
         self._clock = clock
         self._threshold = float(ceiling)
         self._peak, self._cut_at = float(ceiling), clock()
+        self._grown_at, self._held_until = clock(), clock()
         self._epoch = 0
         self._open_at = 0.0
         self._allowed: int | None = None
@@ -124,11 +128,33 @@ class Admission:
         if not self._crowded:
             return
         self._crowded -= 1
+        if self._clock() < self._held_until:
+            return
         wider = self.width + 1.0
         if self.width >= self._threshold:
             wider = min(wider, self._cubic(self._clock() - self._cut_at))
         self.width = min(float(self.ceiling), max(self.width, wider))
         self._wake()
+
+    def grow(self) -> None:
+        """Widen by the time that passed since the last call, in slow start and while full."""
+        now = self._clock()
+        passed_s, self._grown_at = min(0.1, now - self._grown_at), now
+        if now < self._held_until:
+            return
+        ceiling = min(self._threshold, float(self.ceiling))
+        if (
+            self._crowded
+            and self.width < ceiling
+            and self.tripped_at is None
+            and now >= self._open_at
+        ):
+            self.width = min(ceiling, self.width * 2.0 ** (passed_s / DOUBLE_S))
+            self._wake()
+
+    def hold(self, seconds: float) -> None:
+        """Do not widen for so long: requests wait inside the endpoint."""
+        self._held_until = self._clock() + seconds
 
     def busy(self, epoch: int, pause_s: float, *, asked: bool) -> bool:
         """The endpoint is busy. True if this was news, for which the width was cut.

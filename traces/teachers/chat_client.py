@@ -13,8 +13,10 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_document, read_reply
-from traces.teachers.network import Stalled, TooLarge, network_failure
+from traces.teachers.messages_stream import MessagesStream
+from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
 from traces.teachers.profile import Profile
+from traces.teachers.queue_watch import read_gauge
 from traces.teachers.rate_headers import read_rate
 from traces.teachers.retry import Failure
 from traces.teachers.sse import Stream
@@ -63,7 +65,9 @@ class ChatClient:
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
+        self._proxy = proxy_of(self.base_url)
         self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -73,6 +77,7 @@ class ChatClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             headers=headers | self.profile.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
@@ -118,26 +123,41 @@ class ChatClient:
             _listed(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
         )
 
+    async def waiting(self) -> int | None:
+        """How many requests wait inside the server by its own metrics; None where it tells not."""
+        path = ("..", "metrics")
+        got = await self._send("GET", path, None, min(LIST_TIMEOUT_S, self._timeout_s))
+        if isinstance(got, Failure) or got.status != 200 or not self.profile.waiting_metric:
+            return None
+        return read_gauge(bytes(got.body).decode(errors="replace"), self.profile.waiting_metric)
+
     async def _send(
         self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
     ) -> _Raw | Failure:
         assert self._session is not None, "the client is not open"
-        url = self.base_url.joinpath(*path).with_query(self._query)
-        limits = aiohttp.ClientTimeout(
-            total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
-        )
+        url, limits = self._target(path, timeout_s)
         raw: _Raw | None = None
         try:
             async with self._session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits
+                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy
             ) as response:
                 self.server = response.headers.get("Server", self.server)
-                raw = _Raw(response)
+                raw = _Raw(response, self.profile.api)
                 await (raw.read() if raw.stream is None else self._follow(raw))
                 return raw
         except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
             return self._without_key(network_failure(error, timeout_s, received))
+
+    def _target(self, path: Sequence[str], timeout_s: float) -> tuple[URL, aiohttp.ClientTimeout]:
+        """Address and time limits of a page, made once."""
+        known = self._targets.get((path, timeout_s))
+        if known is None:
+            url = self.base_url.joinpath(*path).with_query(self._query)
+            connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
+            known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
+            self._targets[path, timeout_s] = known
+        return known
 
     async def _follow(self, raw: _Raw) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
@@ -172,13 +192,14 @@ class ChatClient:
 class _Raw:
     """Status, headers and body of a reply; `stream` where it comes as events."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, api: str) -> None:
         self.response = response
         self.status = response.status
         self.headers = response.headers
         self.body = bytearray()
         events = response.status == 200 and response.content_type == "text/event-stream"
-        self.stream = Stream() if events else None
+        kind = MessagesStream if api == "messages" else Stream
+        self.stream = kind() if events else None
 
     async def read(self) -> None:
         """The whole body."""

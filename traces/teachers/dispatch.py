@@ -141,6 +141,8 @@ class Dispatch:
                 if stopping() or self.gave_up is not None:
                     self.halt()
                     more = False
+                for lane in self.lanes:
+                    lane.gate.grow()
                 while more and not stopping() and self._wants_more():
                     request = next(source, _END)
                     if request is None:

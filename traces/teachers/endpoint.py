@@ -28,6 +28,7 @@ from traces.teachers.endpoint_trace import FIDELITIES, make_trace
 from traces.teachers.lanes import Lane
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Request, Withdraw
+from traces.teachers.queue_watch import watch_queue
 from traces.teachers.retry import Failure
 from traces.teachers.watch import Watch
 
@@ -178,7 +179,12 @@ class EndpointTeacher:
         async with AsyncExitStack() as stack:
             for client in self._clients:
                 await stack.enter_async_context(client)
-            dispatch = Dispatch(self._lanes(), self._patience)
+            lanes = self._lanes()
+            dispatch = Dispatch(lanes, self._patience)
+            for client, lane in zip(self._clients, lanes, strict=True):
+                if client.profile.waiting_metric:
+                    task = asyncio.create_task(watch_queue(client.waiting, lane.gate))
+                    stack.callback(task.cancel)
 
             async def handle(request: Request) -> None:
                 started_us, began = time.time_ns() // 1000, time.monotonic()

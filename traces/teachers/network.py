@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import urllib.request
 
 import aiohttp
+from yarl import URL
 
 from traces.teachers.chat_json import error_text
 from traces.teachers.retry import Failure
+
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Never behind a proxy: a teacher on the own machine."""
 
 
 class Stalled(Exception):
@@ -42,3 +47,11 @@ def network_failure(error: Exception, timeout_s: float, received: bytes = b"") -
         return Failure("broken", "malformed", text, raw=raw, billable=True)
     text = f"the connection broke: {text}"
     return Failure("broken", "http_error", text, raw=raw, billable=bool(received))
+
+
+def proxy_of(url: URL) -> str | None:
+    """The proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name for an address, if any."""
+    host = url.host or ""
+    if urllib.request.proxy_bypass(host) or host in LOCAL:
+        return None
+    return urllib.request.getproxies().get(url.scheme)

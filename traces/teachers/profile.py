@@ -33,6 +33,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `reasoning_history` the field in which earlier reasoning is sent back; `stream` asks for
     server-sent events; `one_build` says that a server has one `system_fingerprint` as long as it
     runs, so that another one ends the harvest (hosted services alternate between several);
+    `waiting_metric` is the gauge of its `/metrics` that counts requests waiting inside;
     `licence_route` names its terms in `traces/licences.yaml`.
     """
 
@@ -56,6 +57,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reasoning_history: str = "reasoning_content"
     fidelity: Fidelity = "full"
     one_build: bool = False
+    waiting_metric: str = ""
     licence_route: str = ""
     quirks: tuple[str, ...] = ()
 

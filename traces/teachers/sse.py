@@ -76,12 +76,13 @@ class Stream:
             self._lines(received)
             return
         blocks = received.split(b"\n\n")  # the common form, at half the time
-        self._rest = blocks.pop()
+        rest = blocks.pop()
         for block in blocks:
             if block[:6] == b"data: " and b"\n" not in block:
                 self._event(block[6:])
             else:
                 self._lines(block + b"\n\n")
+        self._rest = rest
 
     def _whole(self, received: bytes) -> bytes:
         pieces, self._pieces = self._pieces, []

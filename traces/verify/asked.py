@@ -28,11 +28,14 @@ _NEAREST = re.compile(
     r"dollar|degree|percent|year|day|minute|million|0?\.\d+)\b",
     re.I,
 )
+_PRECISION_HINTS = (
+    "decimal", "nearest", "signif", "sig fig", "sig. fig", "sigfig", "d.p", "dp", "s.f", "sf",
+    "digit",
+)  # fmt: skip
 _UNITS = {
     "tenth": 1, "hundredth": 2, "thousandth": 3, "cent": 2, "penny": 2,
     "ten": -1, "hundred": -2, "thousand": -3, "million": -6,
 }  # fmt: skip
-_EXACT = re.compile(r"\bexact(?:ly)?\b", re.I)
 _FACTOR = re.compile(r"\bfactor(?:i[sz]e|ed|ing)?\b(?! of)", re.I)
 _EXPAND = re.compile(r"\bexpand(?:ed)?\b|\bmultiply out\b", re.I)
 _PRIMES = re.compile(r"\bproduct of (?:its |powers of )?primes?\b|\bprime factori[sz]ation", re.I)
@@ -58,6 +61,9 @@ class Precision(NamedTuple):
 
 def precision(question: str) -> Precision | None:
     """The precision that the question asks for."""
+    lower = question.lower()
+    if not any(hint in lower for hint in _PRECISION_HINTS):
+        return None
     if match := _FIGURES.search(question):
         return Precision(figures=_count(match[1]))
     if match := _PLACES.search(question):
@@ -74,7 +80,7 @@ def _count(word: str) -> int:
 
 def wants_exact(question: str) -> bool:
     """Whether it asks for an exact value, so that a rounded decimal is wrong."""
-    return bool(_EXACT.search(question))
+    return "exact" in question.lower()
 
 
 def rounded_alike(gold: Fraction, answer: Fraction, asked: Precision) -> bool:
@@ -85,7 +91,9 @@ def rounded_alike(gold: Fraction, answer: Fraction, asked: Precision) -> bool:
             return gold == answer
         places = asked.figures - 1 - floor(log10(abs(gold)))
     unit = Fraction(10) ** -places
-    return any(a == b for a in _roundings(gold, unit) for b in _roundings(answer, unit))
+    wanted, given = _roundings(gold, unit), _roundings(answer, unit)
+    # An answer on the half, left unrounded, does not say which way it goes.
+    return wanted == given if len(given) > 1 else bool(wanted & given)
 
 
 def _roundings(value: Fraction, unit: Fraction) -> set[int]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from traces.verify.check import NO_ANSWER, Check, printable, unknown
 from traces.verify.pool import Pool
 
-VERIFIER = "code@1"
+VERIFIER = "code@2"
 MAX_TESTS = 1000
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
 _PYTHON = frozenset({"python", "python3", "py", "py3"})
@@ -82,17 +82,20 @@ def begin_code(gold: str, answer: str) -> Check | Callable[[Pool], Check]:
 
 
 def run_tests(tests: Tests, code: str, pool: Pool) -> Check:
-    """Right where every test passes; unknown only where nothing could be run."""
+    """Right where every test passes; unknown only where nothing could be run. The verifier of the
+    result names the isolation.
+    """
     check = _entry(tests, code, pool) if tests.entry else _programs(tests, code, pool)
-    return check._replace(extracted=printable(code), rule="code_block", verifier=VERIFIER)
+    return check._replace(extracted=printable(code), rule="code_block")
 
 
 def _entry(tests: Tests, code: str, pool: Pool) -> Check:
     calls = [json.dumps(args if isinstance(args, list) else [args]) for args, _ in tests.cases]
     request = {"code": code, "entry": tests.entry, "calls": calls, "stdin": None}
     reply = pool.run_program(request)
+    verifier = f"{VERIFIER}/{reply['rung']}" if reply["rung"] else VERIFIER
     if doubt := _not_run(reply):
-        return doubt
+        return doubt._replace(verifier=verifier)
     for number, (_, expected) in enumerate(tests.cases, 1):
         said = _line(reply["lines"], number - 1)
         if said is None or "value" not in said:
@@ -101,15 +104,21 @@ def _entry(tests: Tests, code: str, pool: Pool) -> Check:
             continue
         else:
             why = f"gives {json.dumps(said['value']):.80}"
-        return Check("wrong", "code", printable(f"test {number} of {len(tests.cases)}: {why}"))
-    return Check("right", "code", f"{len(tests.cases)} tests")
+        return _failed(tests, number, why)._replace(verifier=verifier)
+    return Check("right", "code", f"{len(tests.cases)} tests", verifier=verifier)
+
+
+def _failed(tests: Tests, number: int, why: str) -> Check:
+    return Check("wrong", "code", printable(f"test {number} of {len(tests.cases)}: {why}"))
 
 
 def _programs(tests: Tests, code: str, pool: Pool) -> Check:
+    verifier = VERIFIER
     for number, (given, expected) in enumerate(tests.cases, 1):
         reply = pool.run_program({"code": code, "stdin": given, "entry": "", "calls": []})
+        verifier = f"{VERIFIER}/{reply['rung']}" if reply["rung"] else VERIFIER
         if doubt := _not_run(reply):
-            return doubt
+            return doubt._replace(verifier=verifier)
         said = _line(reply["lines"], 0)
         if said is None or "value" not in said:
             why = _why(reply, said)
@@ -117,8 +126,8 @@ def _programs(tests: Tests, code: str, pool: Pool) -> Check:
             continue
         else:
             why = f"prints {reply['stdout'][:80]!r}"
-        return Check("wrong", "code", printable(f"test {number} of {len(tests.cases)}: {why}"))
-    return Check("right", "code", f"{len(tests.cases)} tests")
+        return _failed(tests, number, why)._replace(verifier=verifier)
+    return Check("right", "code", f"{len(tests.cases)} tests", verifier=verifier)
 
 
 def _not_run(reply: dict[str, Any]) -> Check | None:

@@ -17,10 +17,10 @@ from collections import deque
 from typing import NamedTuple
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\.|[{}]", re.DOTALL)
-_ANSWER_LINE = re.compile(
-    r"\banswer\s{0,3}[*_]{0,2}\s{0,3}(?:is\b\s{0,3}:?|:|=)|^\s{0,3}####",
-    re.IGNORECASE | re.MULTILINE,
+_ANSWER = re.compile(
+    r"\banswer\s{0,3}[*_]{0,2}\s{0,3}(?:is\b\s{0,3}:?|:|=)", re.IGNORECASE | re.MULTILINE
 )
+_HASHES = re.compile(r"^\s{0,3}####", re.MULTILINE)
 _NUMBER = re.compile(
     r"\\[dt]?frac\s?\{-?\d{1,99}\}\s?\{\d{1,99}\}"
     r"|(?<![\w.])[-+\u2212]?(?:\d[\d,]{0,99}\d|\d|(?=\.\d))(?:\.\d{1,99})?(?:/\d{1,99})?(?:\s?\\?%)?"
@@ -30,6 +30,7 @@ _RETRACTED = re.compile(
     r"\b(?:wait\b|hold on|actually,|scratch that|correction\b|oops|second thought|"
     r"i made an? (?:mistake|error)|(?:that|this|which)(?: is|'s| was) (?:wrong|incorrect)|"
     r"should (?:have been|be) \W{0,4}-?\d|not correct\b|sorry|apologi[sz]e|i meant?\b|"
+    r"let me (?:re|double[- ]?)check|"
     r"no, (?:it|the|i)\b|(?:ignore|disregard) (?:it|that|this)\b)|"
     r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)",
     re.IGNORECASE,
@@ -64,7 +65,11 @@ def boxes(text: str) -> list[str]:
 def _box_spans(text: str) -> list[tuple[int, int]]:
     stack: list[tuple[int, bool]] = []
     found: list[tuple[int, int]] = []
-    for match in _BOX_TOKEN.finditer(text):
+    # What comes before the only box cannot be in it.
+    first = text.find("\\boxed")
+    only = first >= 0 and text.rfind("\\boxed") == first and "\\fbox" not in text
+    only = only and text[first - 1 : first] != "\\"
+    for match in _BOX_TOKEN.finditer(text, first if only else 0):
         token = match.group()
         if token.endswith("{") and token[:2] != "\\{":
             stack.append((match.end(), len(token) > 1))
@@ -105,18 +110,40 @@ def answer_line(text: str) -> str | None:
 
 def _marked(text: str) -> tuple[str, str] | None:
     """The answer line and all that follows its first sentence."""
-    end = max((match.end() for match in _ANSWER_LINE.finditer(text)), default=None)
-    if end is None:
+    marker = _marker(text)
+    if marker is None:
         return None
+    end = marker.end()
     line, _, rest = text[end:].lstrip(" \t\r\n*_:").partition("\n")
     sentence = _SENTENCE_END.search(line)
     return line.strip(" \t\r*_`"), f"{line[sentence.end() :] if sentence else ''}\n{rest}"
 
 
+def _marker(text: str) -> re.Match[str] | None:
+    """The last answer marker."""
+    hashes = deque(_HASHES.finditer(text), maxlen=1) if "####" in text else ()
+    answer = _last_answer(text)
+    if hashes and (answer is None or answer.start() < hashes[0].start()):
+        return hashes[0]
+    return answer
+
+
+def _last_answer(text: str) -> re.Match[str] | None:
+    lower = text.lower()
+    if len(lower) != len(text):
+        found = deque(_ANSWER.finditer(text), maxlen=1)
+        return found[0] if found else None
+    position = len(lower)
+    while (position := lower.rfind("answer", 0, position)) >= 0:
+        if match := _ANSWER.match(text, position):
+            return match
+    return None
+
+
 def before_answer(text: str) -> str:
     """What comes before the line of the last answer marker: all of it where there is none."""
-    start = max((match.start() for match in _ANSWER_LINE.finditer(text)), default=None)
-    return text if start is None else text[: text.rfind("\n", 0, start) + 1]
+    marker = _marker(text)
+    return text if marker is None else text[: text.rfind("\n", 0, marker.start()) + 1]
 
 
 def label_line(text: str) -> str | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from traces.errors import DataError, UserError
 from traces.record import Prompt, Reference
 from traces.verify.check import Pending
 from traces.verify.choice import labels_of
+from traces.verify.code import read_tests
 from traces.verify.guard import refuse
+from traces.verify.legal import check_legal
 from traces.verify.math import gold_text
 from traces.verify.numeric import clean, parse_number
 from traces.verify.pool import Pool
+from traces.verify.quantity import read_quantity
 from traces.verify.steps import check_task
 from traces.verify.text import canonical
 
-KINDS = ("math", "science", "choice", "text", "task", "gym")
+KINDS = ("math", "science", "choice", "text", "code", "legal", "task", "gym")
 
 
 def check_gold(prompts: Iterable[Prompt], *, need_reference: bool = False) -> None:
@@ -61,7 +65,25 @@ def _fault(reference: Reference, pool: Pool) -> str | None:
         return None if canonical(answer) else f"{shown} has no letter or digit"
     if reference.kind == "choice":
         return _choice_fault(reference, shown)
-    return _math_fault(clean(gold_text(answer)), shown, pool)
+    if reference.kind == "code":
+        tests = read_tests(answer)
+        return tests if isinstance(tests, str) else None
+    if reference.kind == "legal":
+        return _legal_fault(answer, shown)
+    gold = clean(gold_text(answer))
+    if reference.kind == "science" and read_quantity(gold) is not None:
+        return None
+    return _math_fault(gold, shown, pool)
+
+
+def _legal_fault(answer: str, shown: str) -> str | None:
+    """What is wrong with the lists of authorities: an answer that cites what it must is right."""
+    check = check_legal(answer, "none")
+    if check.outcome == "unknown":
+        return check.reason
+    must = json.loads(answer).get("must_cite", [])
+    check = check_legal(answer, "; ".join(must) or "none")
+    return None if check.outcome == "right" else f"{shown}: {check.reason}"
 
 
 def _task_fault(reference: Reference) -> str | None:

@@ -10,6 +10,7 @@ rest; each covers what the other cannot.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import resource
@@ -68,17 +69,26 @@ _EPERM, _ENOSYS = 1, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def missing() -> str:
-    """Why this machine cannot jail a process, empty where it can."""
+def missing(*, landlock: bool = True) -> str:
+    """Why this machine cannot jail a process, empty where it can. Without `landlock` seccomp will
+    do, for where the files are kept by other means.
+    """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"isolation needs Linux on x86-64, not {sys.platform} on {platform.machine()}"
-    if _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1)) < 1:
+    if landlock and _landlock() < 1:
         return "this kernel has no Landlock"
     return ""
 
 
-def enter(*, cpu_s: int, memory_bytes: int) -> None:
-    """Jail the calling process for good. Raises OSError where any layer is refused.
+def _landlock() -> int:
+    """The version of the kernel's Landlock, below one where it has none."""
+    found = _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    return int(found)
+
+
+def enter(*, cpu_s: int, memory_bytes: int, landlock: bool = True) -> None:
+    """Jail the calling process for good. Raises OSError where any layer is refused; without
+    `landlock` that layer is laid where the kernel has it.
 
     Root becomes nobody, or, where Python lies in a folder that only root can read, root without
     any capability.
@@ -101,11 +111,13 @@ def enter(*, cpu_s: int, memory_bytes: int) -> None:
         resource.setrlimit(name, (soft, hard))
     _checked(_libc.prctl(_DEATH_SIGNAL, 9, 0, 0, 0))  # dies with its parent
     _checked(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _restrict_files([*_READABLE, *libraries()])
+    if landlock or _landlock() >= 1:
+        _restrict_files([*_READABLE, *libraries()])
     _restrict_calls()
 
 
-def libraries() -> list[str]:
+@functools.cache
+def libraries() -> Sequence[str]:
     """Where Python's own modules lie, without those installed later."""
     return list(dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")))
 
@@ -120,7 +132,7 @@ def _open_to_all(path: str) -> bool:
 
 
 def _restrict_files(readable: Sequence[str]) -> None:
-    abi = _libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    abi = _landlock()
     handled = next(rights for known, rights in sorted(_FS_RIGHTS.items())[::-1] if known <= abi)
     # Fields: files, network (binding and connecting), scope (abstract sockets and signals).
     fields = [handled, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0]
@@ -147,6 +159,7 @@ def _restrict_calls() -> None:
     _checked(_libc.prctl(_SECCOMP, _FILTER, fprog, 0, 0))
 
 
+@functools.cache
 def filter_program() -> bytes:
     """The filter as classic BPF: deny what is listed, allow the rest."""
     load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06

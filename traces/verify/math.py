@@ -26,7 +26,7 @@ from traces.verify.check import Check, Pending, unknown
 from traces.verify.extract import boxes
 from traces.verify.guard import refuse
 from traces.verify.money import check_money
-from traces.verify.numeric import clean, compare_numbers, parse_number
+from traces.verify.numeric import clean, compare_numbers, parse_number, same_decimal
 from traces.verify.quantity import check_quantity
 from traces.verify.spellings import decimal_comma
 from traces.verify.typed import check_typed
@@ -56,7 +56,6 @@ _CONSTANT = re.compile(
 )
 _LEADING = re.compile(r"^\s*([CKck])\s*\+\s*(.+)$")
 _NAMED = re.compile(r"^\s*(?:[A-Za-z](?:\([a-z]\)|_\{?\w\}?)?|\\int.{1,200}?d[a-z])\s*=\s*")
-_INTEGER = re.compile(r"-?\d{1,40}")
 _TASK = re.compile(
     r"\b(?:simplify|evaluate|compute|calculate|solve|work out|find the value|what is)\b", re.I
 )
@@ -64,7 +63,7 @@ _TASK = re.compile(
 
 def gold_text(answer: str) -> str:
     r"""The answer proper of a reference: its last box, or what follows `####`, or all of it."""
-    if found := boxes(answer):
+    if "\\" in answer and (found := boxes(answer)):
         return found[-1]
     return answer.rpartition("####")[2]
 
@@ -97,15 +96,16 @@ def check_math(
         return check
     if "".join(wanted.split()) == "".join(given.split()):
         return Check("right", "text")
-    if _INTEGER.fullmatch(wanted) and _INTEGER.fullmatch(given):
-        if int(wanted) == int(given):
+    if (same := same_decimal(wanted, given)) is not None:
+        if same:
             return Check("right", "numeric")
-        if not question or precision(question) is None:
+        if "." not in wanted and "." not in given and not (question and precision(question)):
             return Check("wrong", "numeric")
     left, right = parse_number(wanted), parse_number(given)
     if left and right is None and (point := decimal_comma(given)):
         right = parse_number(point)
-    if measured := check_quantity(wanted, given, question, need_unit=need_unit):
+    bare = left and right and not left.words and not right.words
+    if not bare and (measured := check_quantity(wanted, given, question, need_unit=need_unit)):
         return measured
     if left and right and (check := compare_numbers(left, right, question)):
         return _in_form(check, wanted, given, question)

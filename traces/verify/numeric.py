@@ -33,6 +33,8 @@ _POWER = (
     r"|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*(?P<p>[-+]?\d{1,4})\s*\}?)"
 )
 _PLAIN = re.compile(rf"(?P<number>{_DECIMAL}){_POWER}?")
+PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+")
+"""Numbers so plain that text alone can compare them (`same_decimal`)."""
 _FRACTION = re.compile(
     rf"(?:(?P<whole>{_INT})(?:\s+|\s*(?=\\frac)))?"
     rf"(?:(?P<n>{_INT})\s*/\s*(?P<d>{_INT})"
@@ -91,7 +93,10 @@ class Number(NamedTuple):
 
 def clean(text: str) -> str:
     """`text` without the markup that does not change what it means."""
-    text = text.strip().strip("`*").translate(_CHARACTERS)
+    text = text.strip()
+    if PLAIN_DECIMAL.fullmatch(text):
+        return text
+    text = text.strip("`*").translate(_CHARACTERS)
     text = _TEXT.sub(r" \1 ", _SPACING.sub(" ", text)).replace("{,}", ",")
     for before, after in (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%")):
         text = text.replace(before, after)
@@ -104,6 +109,20 @@ def clean(text: str) -> str:
     text = text if text.endswith("...") else text.removesuffix(".").strip()
     # A lone dollar is a currency sign, a pair of them is mathematics within a sentence.
     return text.replace("$", "").strip() if text.count("$") == 1 else text
+
+
+def same_decimal(gold: str, answer: str) -> bool | None:
+    """Whether two texts are the same number; None where one is no plain decimal."""
+    if not (PLAIN_DECIMAL.fullmatch(gold) and PLAIN_DECIMAL.fullmatch(answer)):
+        return None
+    return _digits(gold) == _digits(answer)
+
+
+def _digits(text: str) -> str:
+    sign, text = ("-", text[1:]) if text[0] == "-" else ("", text)
+    text = text.replace(",", "").lstrip("0")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return sign + text if text else ""
 
 
 def parse_number(text: str) -> Number | None:
@@ -127,12 +146,15 @@ def _bare_number(text: str) -> Number | None:
         text[:1] if text[:1] in _CURRENCIES else text[-1:] if text[-1:] in _CURRENCIES else ""
     )
     text = text.strip(_CURRENCIES).strip()
-    sign = -1 if text.startswith("-") else 1
+    negative = text.startswith("-")
     text = text[1:].strip() if text[:1] in ("-", "+") else text
     number = _plain(text) or _fraction(text)
     if number is None:
         return None
-    value = sign * number.value / (100 if percent else 1)
+    if not (negative or percent or currency):
+        return number
+    value = -number.value if negative else number.value
+    value = value / 100 if percent else value
     return number._replace(value=value, percent=percent, currency=currency)
 
 
@@ -145,7 +167,8 @@ def _plain(text: str) -> Number | None:
     if abs(power) > _MAX_EXPONENT:
         return None
     decimals = len(digits.partition(".")[2])
-    value = Fraction(digits.rstrip(".")) * Fraction(10) ** power
+    value = Fraction(int(digits.replace(".", "")), 10**decimals)
+    value = value * Fraction(10) ** power if power else value
     return Number(value, decimals=decimals, power=power)
 
 
@@ -153,11 +176,12 @@ def _fraction(text: str) -> Number | None:
     match = _FRACTION.fullmatch(text)
     if match is None:
         return None
-    top = Fraction((match["n"] or match["fn"] or match["sn"]).replace(",", ""))
-    bottom = Fraction((match["d"] or match["fd"] or match["sd"]).replace(",", ""))
-    if bottom == 0:
+    top = (match["n"] or match["fn"] or match["sn"]).replace(",", "")
+    bottom = (match["d"] or match["fd"] or match["sd"]).replace(",", "")
+    if not bottom.strip("0."):
         return None
-    value = top / bottom
+    whole = top.isdigit() and bottom.isdigit()
+    value = Fraction(int(top), int(bottom)) if whole else Fraction(top) / Fraction(bottom)
     if match["whole"] is not None:
         # `2\frac{5}{3}` is a product as likely as a mixed number: left to the symbolic tier.
         if value >= 1 or match["sign"]:

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from traces.errors import DistillError
 from traces.record import Outcome
+from traces.verify import isolation
 from traces.verify.check import Check, Pending
 
 _START = (
@@ -32,10 +33,11 @@ _START_LIMIT_S = 120.0
 class Pool:
     """At most `workers` processes, each comparison limited to `timeout_s` seconds of CPU time.
 
-    Thread-safe. Use as a context manager or call `close`.
+    Programs run on the rung `isolation` (`traces.verify.isolation`), the best there is if not
+    given. Thread-safe. Use as a context manager or call `close`.
     """
 
-    def __init__(self, workers: int = 2, timeout_s: float = 5.0) -> None:
+    def __init__(self, workers: int = 2, timeout_s: float = 5.0, isolation: str = "") -> None:
         self.workers = workers
         self.timeout_s = timeout_s
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
@@ -43,7 +45,7 @@ class Pool:
         self._scorers: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(_Worker("worker", timeout_s))
-            self._programs.put(_Worker("zygote", timeout_s))
+            self._programs.put(_Worker("zygote", timeout_s, isolation))
             self._scorers.put(_Worker("gym_worker", timeout_s))
 
     def compare(self, pending: Pending) -> Check:
@@ -67,14 +69,16 @@ class Pool:
     def run_program(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a jailed program did (`traces.verify.zygote.run`).
 
-        `end` is `no isolation: ...` where this machine offers none: then nothing was run.
+        `end` is `no isolation: ...` where this machine offers none: then nothing was run. `rung` is
+        the isolation it ran in.
         """
         worker = self._programs.get()
         try:
             reply = worker.ask(request)
         finally:
             self._programs.put(worker)
-        return reply if "end" in reply else {"end": reply["reason"], "lines": [], "stdout": ""}
+        found = reply if "end" in reply else {"end": reply["reason"], "lines": [], "stdout": ""}
+        return {**found, "rung": worker.rung}
 
     def close(self) -> None:
         """End all processes. A later comparison starts them again."""
@@ -99,8 +103,9 @@ class Pool:
 class _Worker:
     """One server process, started when first asked and replaced when it is lost."""
 
-    def __init__(self, module: str, cpu_s: float) -> None:
+    def __init__(self, module: str, cpu_s: float, rung: str = "") -> None:
         self.module = module
+        self.rung = rung
         self.needs = "reasoning_gym" if module == "gym_worker" else "math_verify"
         self.cpu_s = cpu_s
         self.missing = ""  # why this machine cannot run it
@@ -160,9 +165,17 @@ class _Worker:
         return data
 
     def _start(self) -> None:
-        path = json.dumps([entry or os.getcwd() for entry in sys.path])
+        if self.module == "zygote" and not self._has_rung():
+            return
+        start = _START.format(self.module)
+        if self.module == "zygote":
+            path = json.dumps(isolation.import_path())
+            command = isolation.command(self.rung, start, path, str(self.cpu_s), self.rung)
+        else:
+            path = json.dumps([entry or os.getcwd() for entry in sys.path])
+            command = [sys.executable, "-c", start, path, str(self.cpu_s)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(self.module), path, str(self.cpu_s)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -180,6 +193,11 @@ class _Worker:
                 "the process that judges answers does not start",
                 f"try `python -c 'import {self.needs}'`; reinstall it if that fails",
             ) from error
+
+    def _has_rung(self) -> bool:
+        self.rung = self.rung or isolation.best()
+        self.missing = isolation.missing(self.rung) if self.rung else isolation.why_none()
+        return not self.missing
 
     def stop(self) -> None:
         process, self.process = self.process, None

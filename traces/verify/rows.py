@@ -26,10 +26,11 @@ KINDS = {
 
 
 class Judged(NamedTuple):
-    """The check of one row. `fault` says where and why the row is none."""
+    """The check of one row and what the row says. `fault` says where and why the row is none."""
 
     check: Check
     fault: Fault | None = None
+    row: dict[str, Any] | None = None
 
 
 def verify_rows(path: Path, *, workers: int, timeout_s: float) -> Iterator[Judged]:
@@ -40,18 +41,21 @@ def verify_rows(path: Path, *, workers: int, timeout_s: float) -> Iterator[Judge
     Raises:
         DataError: the file is missing or unreadable.
     """
-    for fault, check in finish(_begun(path), timeout_s=timeout_s, workers=workers):
-        yield Judged(check, fault)
+    for about, check in finish(_begun(path), timeout_s=timeout_s, workers=workers):
+        if isinstance(about, Fault):
+            yield Judged(check, about)
+        else:
+            yield Judged(check, row=about)
 
 
-def _begun(path: Path) -> Iterator[tuple[Fault | None, Check | Later]]:
+def _begun(path: Path) -> Iterator[tuple[Fault | dict[str, Any], Check | Later]]:
     for row in read_each(path):
         if isinstance(row, Fault):
             yield _broken(row)
             continue
         try:
             reference, question, response = _read(row.value)
-            yield None, begin_check(reference, response, question=question)
+            yield row.value, begin_check(reference, response, question=question)
         except DataError as error:
             yield _broken(Fault(row.place, error.message))
 

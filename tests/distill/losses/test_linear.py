@@ -295,5 +295,6 @@ def test_auto_logs_its_choice_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         fused_linear_loss(case.hidden, case.weight, case.targets)
     assert [record.message for record in caplog.records] == [
-        "loss implementation: chunked (torch), because the tensors are on cpu"
+        "loss implementation: chunked; not cuda, because the tensors are on cpu; "
+        "not triton, because the tensors are on cpu"
     ]

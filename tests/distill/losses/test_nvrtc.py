@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from distill.losses import cuda_rows, nvrtc
-from distill.losses.cuda_rows import Spec
+from distill.losses import cuda_rows, cuda_score, nvrtc
+from distill.losses.cuda_rows import Compilable
 from traces.errors import DistillError, MissingDependencyError
 
 ARCHS = ["sm_80", "sm_90a", "sm_100a"]
-OPS = ["sparse_rows", "dense_rows"]
-SPECS = [spec for op in OPS for spec in cuda_rows.specialisations(op)]
+OPS: dict[str, list[Any]] = {
+    "sparse_rows": cuda_rows.specialisations("sparse_rows"),
+    "dense_rows": cuda_rows.specialisations("dense_rows"),
+    "score_rows": cuda_score.specialisations(),
+}
+SPECS = [spec for specs in OPS.values() for spec in specs]
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> nvrtc.Library:
         pytest.skip(f"needs NVRTC: {error.hint}")
 
 
-def check(spec: Spec, arch: str, compiler: nvrtc.Library) -> None:
+def check(spec: Compilable, arch: str, compiler: nvrtc.Library) -> None:
     compiled = cuda_rows.compile_spec(spec, arch, compiler)
     assert compiled.cubin[:4] == b"\x7fELF"
     assert "Used" in compiled.report
@@ -36,7 +41,7 @@ def check(spec: Spec, arch: str, compiler: nvrtc.Library) -> None:
 def test_one_kernel_of_each_op_compiles_without_spills(
     compiler: nvrtc.Library, op: str, arch: str
 ) -> None:
-    check(cuda_rows.specialisations(op)[-1], arch, compiler)
+    check(OPS[op][-1], arch, compiler)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from distill.losses import Divergence, SparseTeacher, fused_linear_loss, score, tempered
+from traces.errors import DistillError
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +113,17 @@ def test_misuse_is_refused(change: dict[str, Any], message: str) -> None:
     hidden, weight, _, _ = make()
     with pytest.raises(ValueError, match=message):
         score(**({"hidden": hidden, "weight": weight} | change))
+
+
+def test_of_equal_logits_the_lower_id_comes_first() -> None:
+    gen = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 4, (6, 53), generator=gen).double()
+    got = score(logits, torch.eye(53, dtype=torch.float64), k=20)
+    want = logits.sort(dim=1, descending=True, stable=True).indices[:, :20]
+    assert torch.equal(got.ids, want)
+
+
+def test_cuda_is_refused_on_a_cpu_and_says_why() -> None:
+    hidden, weight, _, _ = make()
+    with pytest.raises(DistillError, match="impl is 'cuda', but the tensors are on cpu"):
+        score(hidden, weight, impl="cuda")

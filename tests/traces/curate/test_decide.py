@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from traces.curate.annotate import Item, annotate
 from traces.curate.decide import RULES, curate, decide
 from traces.curate.funnel import Funnel, check_funnel, count_funnel
+from traces.curate.select import Selection
 from traces.errors import CountError
 from traces.record import Decision, Message, Outcome, Prompt, Sampling, Status, Trace, Verdict
 
@@ -138,6 +139,50 @@ def test_the_cap_prefers_what_is_unlike_what_stays() -> None:
         key for key, rule in outcome(items, per_prompt=2, near_duplicate=None).items() if not rule
     ]
     assert "k3" in kept
+
+
+def kept_of(items: list[Item], selection: Selection) -> list[str]:
+    decisions = curate(items, **OPTIONS, selection=selection)
+    assert {d.rule for d in decisions if not d.kept} <= {"budget", "mix"}
+    return [decision.key for decision in decisions if decision.kept]
+
+
+def sized(key: str, words: int, domain: str = "", verdict: Outcome | None = None) -> Item:
+    text = " ".join(f"{key}{n}" for n in range(words - 1))  # with "because", `words` tokens
+    one = item(key, f"p{key[0]}", answer=text, verdict=verdict)
+    return one._replace(prompt=Prompt(f"p{key[0]}", one.prompt.messages, domain=domain))
+
+
+def test_a_budget_takes_the_best_by_the_score_that_was_asked_for() -> None:
+    items = [sized("a1", 10), sized("b1", 20), sized("c1", 30), sized("d1", 40)]
+    assert kept_of(items, Selection(60, "short", {})) == ["a1", "b1", "c1"]
+    assert kept_of(items, Selection(70, "long", {})) == ["c1", "d1"]
+    assert kept_of(items, Selection(None, "long", {})) == ["a1", "b1", "c1", "d1"]
+    drawn = kept_of(items, Selection(50, "random", {}))
+    assert 1 <= len(drawn) <= 2
+    assert set(kept_of(items[::-1], Selection(50, "random", {}))) == set(drawn)
+
+
+def test_hard_questions_are_those_that_the_teacher_fails() -> None:
+    items = [sized(f"a{n}", 10, verdict="right") for n in range(2)]
+    items += [sized("b0", 10, verdict="right"), sized("b1", 10, verdict="wrong")]
+    options = {**OPTIONS, "policy": "keep"}
+    hard = curate(items, **options, selection=Selection(20, "hard", {}))
+    assert [d.key for d in hard if d.kept] == ["b0", "b1"]
+    easy = curate(items, **options, selection=Selection(20, "easy", {}))
+    assert [d.key for d in easy if d.kept] == ["a0", "a1"]
+
+
+def test_few_doubts_come_first_where_asked() -> None:
+    doubting = item("a", "a", answer="wait maybe it is five wait no perhaps it is six then")
+    steady = item("b", "b", answer="it is five since two and three are five in all as said")
+    assert kept_of([doubting, steady], Selection(14, "steady", {})) == ["b"]
+
+
+def test_a_mix_holds_its_shares_and_leaves_out_what_it_does_not_name() -> None:
+    items = [sized(f"{name}{n}", 10, name) for name in "abc" for n in range(6)]
+    kept = kept_of(items, Selection(None, "random", {"a": 0.75, "b": 0.25}))
+    assert [sum(key[0] == name for key in kept) for name in "abc"] == [6, 2, 0]
 
 
 def test_foreign_letters_take_a_trace_unless_its_question_has_them() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traces.curate.characters import SCRIPTS, foreign_share, script_of, table
-from traces.curate.scan import exact_hash, letters, read_grams, scan
+from traces.curate.scan import exact_hash, letters, measure, read_grams
 from traces.curate.tokens import canonical, tokens
 
 PROSE = " ".join(f"word{i} means {i * i}" for i in range(200))
@@ -28,7 +28,7 @@ def test_the_compiled_tokens_are_the_plain_ones(text: str) -> None:
     grams = read_grams(text)
     size = max(1, min(5, len(found)))
     plain = {tuple(found[i : i + size]) for i in range(len(found) - size + 1)}
-    assert grams.length == len(found) == scan(text).tokens
+    assert grams.length == len(found) == measure(text).tokens
     assert len(grams.grams) == (len(plain) if found else 0)
     assert len(grams.numbers) == sum(bool(re.match(r"\d", token)) for token in found)
 
@@ -45,18 +45,18 @@ def test_the_exact_hash_is_equal_where_the_canonical_texts_are(text: str, other:
 @pytest.mark.parametrize("head", [PROSE, PROSE + "\u00e9"])
 def test_a_looping_end_is_measured_and_prose_is_not_one(unit: str, head: str) -> None:
     looped = head + " | " + unit * (2000 // len(unit) + 3)
-    assert scan(looped).tail >= 1990
-    assert scan(looped + unit[: len(unit) // 2]).tail >= 1990
-    assert scan(head).tail == 0
-    assert scan("").tail == 0
-    assert scan(unit * 2 + head).tail == 0
+    assert measure(looped).tail >= 1990
+    assert measure(looped + unit[: len(unit) // 2]).tail >= 1990
+    assert measure(head).tail == 0
+    assert measure("").tail == 0
+    assert measure(unit * 2 + head).tail == 0
 
 
 @settings(deadline=None)
 @given(st.text("abc", min_size=1, max_size=30), st.integers(3, 9), st.text("xyz", max_size=200))
 def test_a_tail_repeated_often_enough_is_found_whole(unit: str, times: int, head: str) -> None:
     if len(unit) * times >= 96:
-        assert scan(head + unit * times).tail >= len(unit) * times
+        assert measure(head + unit * times).tail >= len(unit) * times
 
 
 @settings(deadline=None)
@@ -66,7 +66,7 @@ def test_the_repeated_share_is_the_plain_definition(found: list[str]) -> None:
         plain = ["0" if masked and token == "1" else token for token in found]
         grams = [tuple(plain[i : i + 10]) for i in range(len(found) - 9)]
         share = 1 - len(set(grams)) / len(grams) if grams else 0.0
-        one = scan(" ".join(found))
+        one = measure(" ".join(found))
         assert (one.repeated_masked if masked else one.repeated) == pytest.approx(share)
 
 

@@ -14,12 +14,16 @@ from traces.teachers.retry import pause_s
 
 
 def simulate(
-    cap_at: Callable[[float], int], seconds: float, low_s: float, high_s: float
+    cap_at: Callable[[float], int],
+    seconds: float,
+    low_s: float,
+    high_s: float,
+    ceiling: int = 512,
 ) -> tuple[float, float]:
     """Share of the server's slots in use, and share of replies that are 429."""
     rng = random.Random(4)
     now = 0.0
-    gate = Admission(512, clock=lambda: now)
+    gate = Admission(ceiling, clock=lambda: now)
     events: list[tuple[float, int, int, bool]] = []  # when, number, epoch, answered
     serving = refused = answered = number = 0
     used = offered = 0.0
@@ -27,6 +31,7 @@ def simulate(
     async def run() -> None:
         nonlocal now, serving, refused, answered, number, used, offered
         while now < seconds:
+            gate.grow()
             while gate.free:
                 epoch = await gate.enter() or 0
                 number += 1
@@ -68,3 +73,9 @@ def test_a_limit_that_changes_is_followed() -> None:
     used, refused = simulate(cap, 60.0, 0.1, 0.5)
     assert used >= 0.85
     assert refused <= 0.01
+
+
+def test_long_answers_do_not_make_a_slow_start_slow() -> None:
+    used, refused = simulate(lambda _: 2048, 60.0, 1.0, 30.0, ceiling=2048)
+    assert used >= 0.95
+    assert refused == 0

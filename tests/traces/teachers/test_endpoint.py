@@ -463,3 +463,17 @@ def test_the_check_says_when_nobody_listens() -> None:
 def test_a_busy_reply_is_not_the_end_of_a_check() -> None:
     with FaultServer(lambda ask: good() if ask.earlier else error(503, "loading")) as server:
         teacher(server).check()
+
+
+def test_a_proxy_of_the_environment_is_used_but_not_for_those_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FaultServer(lambda _: good()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        one = teacher(proxy, base_url="http://teacher.invalid/v1")
+        assert [t.status for t in answers(one, requests(one, 1))] == ["ok"]
+        assert proxy.lines[-1].startswith("POST http://teacher.invalid/v1/chat/completions")
+        one = teacher(proxy)
+        assert [t.status for t in answers(one, requests(one, 1))] == ["ok"]
+        assert proxy.lines[-1].startswith("POST /v1/chat/completions")

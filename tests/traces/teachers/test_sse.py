@@ -40,6 +40,17 @@ def test_it_does_not_matter_where_the_bytes_are_cut(cuts: list[int]) -> None:
     assert stream.document()["usage"] == {"prompt_tokens": 3, "completion_tokens": 4}
 
 
+NOISY = b": keep-alive\n\n" + WHOLE.replace(b"data:", b"event: message\nid: 1\ndata:")
+
+
+@given(st.lists(st.integers(0, len(NOISY)), max_size=8))
+def test_comments_and_event_names_do_not_matter_wherever_the_bytes_are_cut(cuts: list[int]) -> None:
+    ends = [0, *sorted(cuts), len(NOISY)]
+    stream = read(*(NOISY[a:b] for a, b in itertools.pairwise(ends)))
+    assert text_of(stream) == "Foü\n\nr 😀"
+    assert (stream.finish, stream.done, stream.broken) == ("stop", True, "")
+
+
 def test_windows_line_ends_comments_and_unknown_fields_are_read_over() -> None:
     crlf = WHOLE.replace(b"\n", b"\r\n")
     noisy = b": keep-alive\r\n\r\nevent: message\r\nid: 1\r\n" + crlf

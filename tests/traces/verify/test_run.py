@@ -160,6 +160,9 @@ GOOD = [
     Reference("choice", "B", choices={"A": "x", "B": "y"}),
     Reference("choice", "C"),
     Reference("text", "Marie Curie"),
+    Reference("science", "5.0 m/s"),
+    Reference("code", '{"entry": "f", "tests": [[[1], 1]]}'),
+    Reference("legal", '{"must_cite": ["42 U.S.C. 1983"], "allowed": ["365 U.S. 167"]}'),
     TASK,
 ]
 BAD = [
@@ -169,6 +172,10 @@ BAD = [
     Reference("choice", "D", choices={"A": "x", "B": "y"}),
     Reference("choice", "many"),
     Reference("text", "..."),
+    Reference("science", "\\frac{1}{"),
+    Reference("code", '{"entry": "f", "tests": []}'),
+    Reference("code", "def f"),
+    Reference("legal", '{"must_cite": "42 U.S.C. 1983"}'),
     Reference("task", "9", task="largest-of-four", instance={"numbers": [10, 30, 20, 11]}),
     Reference("task", "9", task="nope"),
     Reference("rubric", "x"),
@@ -194,7 +201,9 @@ def test_three_bad_references_are_named_and_all_counted() -> None:
         check_gold(prompts([*GOOD, *BAD]))
     lines = caught.value.message.splitlines()
     assert lines[0] == f"{len(BAD)} prompts cannot be verified:"
-    assert [line.split(": ")[0] for line in lines[1:4]] == ["p.jsonl:9", "p.jsonl:10", "p.jsonl:11"]
+    assert [line.split(": ")[0] for line in lines[1:4]] == [
+        f"p.jsonl:{len(GOOD) + n}" for n in range(3)
+    ]
     assert lines[4:] == [f"and {len(BAD) - 3} more"]
 
 

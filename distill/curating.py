@@ -1,0 +1,63 @@
+"""The ledger of a run, and the decisions of a recipe on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from msgspec import to_builtins
+
+from distill.job import Job
+from distill.recipe import Curate, Overlap
+from traces.curate.annotate import VERSION, Item, annotate
+from traces.curate.decide import decide, floor_of
+from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.select import Selection
+from traces.keys import content_hash
+from traces.record import Decision, Prompt, Trace, Verdict
+from traces.rows import read_structs
+from traces.store import TraceStore
+
+
+def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decision]:
+    """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
+    return decide(
+        ledger,
+        **section.model_dump(exclude={"overlap", "select", "surgery"}),
+        overlap_coverage=section.overlap.coverage if section.overlap else None,
+        selection=Selection(**section.select.model_dump()) if section.select else None,
+        item_of=partial(item_of, store),
+    )
+
+
+def annotated(
+    job: Job, store: TraceStore, pairs: Callable[[], Iterable[tuple[Prompt, Trace]]]
+) -> Ledger:
+    """The ledger of the run's traces: read where it was made of the same, else made of `pairs`."""
+    section = job.recipe.curate
+    ngram = (section.overlap or Overlap()).ngram
+    floor = floor_of(section.near_duplicate)
+    path = job.path("annotate/ledger.arrow")
+    held_out = read_structs(job.path("prompts/held_out.jsonl"), Prompt)
+    parts = [job.fingerprints["verify"], ngram, floor, content_hash(to_builtins(held_out)), VERSION]
+    made_of = content_hash(parts)
+    found = load_ledger(path, made_of)
+    if found is None:
+        verdicts: dict[str, list[Verdict]] = {}
+        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
+            verdicts.setdefault(verdict.key, []).append(verdict)
+        found = annotate(
+            (Item(p, t, verdicts.get(t.key, [])) for p, t in pairs()),
+            evaluation_prompts=held_out,
+            overlap_ngram=ngram,
+            floor=floor,
+            item_of=partial(item_of, store),
+        )
+        save_ledger(path, found, made_of)
+    return found
+
+
+def item_of(store: TraceStore, key: str) -> Item:
+    """A stored trace with its prompt, without verdicts."""
+    trace = next(store.traces(key_prefix=key))
+    return Item(store.prompt(trace.prompt_id), trace)
