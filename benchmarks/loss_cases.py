@@ -38,8 +38,13 @@ class Shape(NamedTuple):
 Step = Callable[[Case], Tensor]
 
 
-def make(shape: Shape, regime: str, dtype: torch.dtype, device: str) -> Case:
-    """Inputs of one regime; the stored top k contains the target, the dense teacher is 2 H wide."""
+def make(
+    shape: Shape, regime: str, dtype: torch.dtype, device: str, *, resident: bool = True
+) -> Case:
+    """Inputs of one regime; the stored top k contains the target, the dense teacher is 2 H wide.
+
+    Where none is `resident` it is left empty.
+    """
     gen = torch.Generator(device).manual_seed(0)
 
     def normal(*size: int) -> Tensor:
@@ -58,6 +63,9 @@ def make(shape: Shape, regime: str, dtype: torch.dtype, device: str) -> Case:
     shares = torch.softmax(normal(shape.rows, K + 1) - torch.arange(K + 1, device=device) / 2, 1)
     log_q = shares.log()
     teacher = SparseTeacher(ids, log_q[:, :K].contiguous(), log_q[:, K].contiguous(), TEMPERATURE)
+    if not resident:
+        none = DenseTeacher(hidden[:, :0], weight[:, :0])
+        return Case(hidden.to(dtype), weight.to(dtype), targets, teacher, none)
     other = normal(shape.vocab, 2 * shape.width) / (2 * shape.width) ** 0.5
     states = torch.cat([hidden, 0.3 * normal(*hidden.shape)], 1)
     other[:, : shape.width] += weight

@@ -28,7 +28,7 @@ from traces.verify.rows import KINDS
 from traces.verify.run import begin_check, score_text
 
 HERE = Path(__file__).parent
-SETS = ("hard_answers.jsonl", "adversarial_answers.jsonl")
+SETS = ("hard_answers.jsonl", "adversarial_answers.jsonl", "second_answers.jsonl")
 
 
 def measure_numeric(rounds: int = 5) -> dict[str, Any]:

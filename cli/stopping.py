@@ -43,12 +43,14 @@ class Stopping:
 
 @contextmanager
 def stopping() -> Iterator[Stopping]:
-    """Catch the signals while the block runs, but those that `nohup` has set to be ignored.
+    """Catch the signals while the block runs, but SIGHUP where `nohup` has set it to be ignored.
 
-    Main thread only.
+    Main thread only. A shell that starts a job in the background has it ignore SIGINT too: one that
+    is sent to it all the same is meant.
     """
     state = Stopping()
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or not nohup]
     before = {number: signal.signal(number, state.handle) for number in heard}
     try:
         yield state

@@ -87,7 +87,8 @@ def run(
             other = kernel.tile(len(part.weights), vocab, part, options)
             gemm.logits(part.teacher, teacher.weight, teacher.bias, other)
             loss, gradient = kernel.dense(tile, other, part, options)
-        losses[:, start : start + step] = _parts(loss, options)
+        assert loss.shape == (2, len(tile))
+        losses[:, start : start + step] = loss
         if d_bias is not None:
             d_bias.add_(gradient.sum(0, dtype=d_bias.dtype))
         effective: Tensor | Compact = gradient
@@ -126,16 +127,6 @@ def _products(kept: Rows, head: Head, wanted: Wanted, *, compact: bool) -> list[
         both = (wanted.low, wanted.low_weight)
         products.append(ProductGradients(kept.low, head.low_weight, both, exact, compact=compact))
     return products
-
-
-def _parts(loss: Tensor, options: LossOptions) -> Tensor:
-    """`loss` [2, C] as it is; of a kernel that gives no more than the total [C], NaN for the CE."""
-    if loss.dim() == 2:
-        return loss
-    ce = loss if options.kd is None else torch.zeros_like(loss)
-    return torch.stack(
-        [loss, torch.full_like(loss, torch.nan) if options.ce and options.kd else ce]
-    )
 
 
 def _spread(gradient: Tensor | None, index: Tensor | None, like: Tensor | None) -> Tensor | None:

@@ -28,8 +28,8 @@ class RowKernel(NamedTuple):
 
     `tile(rows, vocab, like, options)` is an empty tile [rows, vocab] on the device of the rows
     `like`. `sparse(tile, rows, options)` and `dense(tile, teacher's tile, rows, options)` give the
-    weighted losses [2, C], the total and what of it is cross-entropy (or the total alone, [C]), and
-    the gradient [C, V] by the raw logits, which lies over the tile.
+    weighted losses [2, C], the total and what of it is cross-entropy, and the gradient [C, V] by
+    the raw logits, which lies over the tile.
     `budget` is the size in bytes of the tiles that pays, `dense_tiles` how many are alive at once.
     """
 

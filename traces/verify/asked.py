@@ -91,7 +91,9 @@ def rounded_alike(gold: Fraction, answer: Fraction, asked: Precision) -> bool:
             return gold == answer
         places = asked.figures - 1 - floor(log10(abs(gold)))
     unit = Fraction(10) ** -places
-    return any(a == b for a in _roundings(gold, unit) for b in _roundings(answer, unit))
+    wanted, given = _roundings(gold, unit), _roundings(answer, unit)
+    # An answer on the half, left unrounded, does not say which way it goes.
+    return wanted == given if len(given) > 1 else bool(wanted & given)
 
 
 def _roundings(value: Fraction, unit: Fraction) -> set[int]:

@@ -30,6 +30,7 @@ _RETRACTED = re.compile(
     r"\b(?:wait\b|hold on|actually,|scratch that|correction\b|oops|second thought|"
     r"i made an? (?:mistake|error)|(?:that|this|which)(?: is|'s| was) (?:wrong|incorrect)|"
     r"should (?:have been|be) \W{0,4}-?\d|not correct\b|sorry|apologi[sz]e|i meant?\b|"
+    r"let me (?:re|double[- ]?)check|"
     r"no, (?:it|the|i)\b|(?:ignore|disregard) (?:it|that|this)\b)|"
     r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)",
     re.IGNORECASE,

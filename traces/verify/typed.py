@@ -15,6 +15,10 @@ from traces.verify.numeric import clean, compare_numbers, parse_number
 from traces.verify.shape import MAX_PARTS, Shape, is_infinite, shape_of, unit_vectors
 
 _WORDS = re.compile(r"(?<![\\a-z])(?!sqrt|sin|cos|tan|log)[a-z]{3,}", re.IGNORECASE)
+# What the shapes do not read: exclusions, number sets, congruences, ratios.
+_NOTATION = re.compile(
+    r"\\(?:neq?|setminus|mathbb|pmod|bmod|equiv)(?![a-z])|\u2260|^\s*\d+\s*:\s*\d+\s*$"
+)
 _ORDERED = re.compile(
     r"\b(?:respectively|in order|ordered (?:pair|triple|tuple|list)|(?:as|des)cending|"
     r"coordinates?)\b"
@@ -27,6 +31,8 @@ _INTERVAL = re.compile(r"\b(?:intervals?|inequalit(?:y|ies)|domain|range|interva
 
 def check_typed(gold: str, answer: str, question: str = "") -> Check | Pending | None:
     """The check of two cleaned answers; None where both are single values."""
+    if bool(_NOTATION.search(gold)) != bool(_NOTATION.search(answer)):
+        return unknown("notation on one side only", "typed")
     wanted, given = shape_of(gold), shape_of(answer)
     if wanted.kind == given.kind == "single":
         return None

@@ -170,3 +170,22 @@ def test_what_knows_no_compaction_says_so() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             gradients(**{"compact_below": 0.1, **options})
+
+
+def test_where_no_row_counts_all_is_zero() -> None:
+    hidden, weight, targets = make()
+    b = torch.ones(VOCAB, 2, dtype=torch.float64)
+    a = torch.ones(2, WIDTH, dtype=torch.float64)
+    leaves = [part.requires_grad_() for part in (hidden, weight, a, b)]
+    loss = fused_linear_loss(
+        hidden,
+        weight,
+        torch.full_like(targets, -100),
+        ce=0.5,
+        kd=Divergence("jsd"),
+        teacher=teacher(),
+        low_rank=LowRank(a, b),
+        compact_below=BELOW,
+    )
+    assert loss == 0.0
+    assert not any(part.any() for part in torch.autograd.grad(loss, leaves))
