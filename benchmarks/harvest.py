@@ -33,6 +33,7 @@ from typing import Any
 from traces.harvest import harvest, planned_keys
 from traces.keys import content_hash, prompt_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
+from traces.rows import StructFile, write_structs
 from traces.store import TraceStore
 from traces.teachers.endpoint import EndpointTeacher
 
@@ -62,12 +63,16 @@ def stats(url: str) -> dict[str, float]:
         return found
 
 
-def prompts(count: int) -> list[Prompt]:
-    made = []
+def prompts(count: int) -> Iterator[Prompt]:
     for number in range(count):
         messages = (Message("user", f"What is the digit sum of {number}, squared?"),)
-        made.append(Prompt(prompt_id(messages, None), messages))
-    return made
+        yield Prompt(prompt_id(messages, None), messages)
+
+
+def prompt_file(count: int, folder: Path) -> StructFile[Prompt]:
+    """So many prompts in a file, as a run has them."""
+    write_structs(folder / "prompts.jsonl", prompts(count))
+    return StructFile(folder / "prompts.jsonl", Prompt)
 
 
 def measured(
@@ -75,7 +80,7 @@ def measured(
 ) -> tuple[float, float, Any]:
     """Wall seconds, CPU seconds and counts of one harvest, every trace on disk."""
     teacher = EndpointTeacher(base_url=url, model="m", concurrency=concurrency, timeout_s=120.0)
-    asked = prompts(count)
+    asked = prompt_file(count, folder)
     wall, cpu = time.perf_counter(), time.process_time()
     with TraceStore.open(folder / "traces.sqlite") as store:
         counts = harvest(
@@ -190,7 +195,7 @@ def peak_mib() -> float:
 
 
 def memory(quick: bool, folder: Path) -> Figures:
-    """Peak memory by the number of prompts, which are held, and what that makes of a million."""
+    """Peak memory by the number of prompts, and what that makes of a million."""
     small, large = (1000, 4000) if quick else (10_000, 40_000)
     peaks = []
     with server(low_s=0.1, high_s=0.3, bytes=10_240) as url:
@@ -278,7 +283,7 @@ def resume(quick: bool, folder: Path) -> Figures:
         final, unfinished = store.final_keys(), store.unfinished()
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert (len(final), len(unfinished)) == (count - count // 1000, count // 1000)
-    record, asked = TeacherRecord(id="t", kind="endpoint", model="m"), prompts(20_000)
+    record, asked = TeacherRecord(id="t", kind="endpoint", model="m"), list(prompts(20_000))
     began = time.perf_counter()
     planned_keys(asked, record, samples=1, sampling=Sampling(temperature=0.6), seed=0)
     plan = (time.perf_counter() - began) / len(asked)

@@ -12,15 +12,17 @@ from distill.card import write_card
 from distill.curating import annotated, decide_by
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
+from distill.judging import judged, latest
 from distill.run import write_struct
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.curate.surgery import Edit, edit
 from traces.errors import DataError, Interrupted, PartialError
-from traces.harvest import harvest, planned_keys
+from traces.harvest import harvest
 from traces.licence import notes
+from traces.plan import Plan
 from traces.record import Decision, Prompt, Sampling, Trace
-from traces.rows import read_structs, write_structs
+from traces.rows import StructFile, read_structs, write_structs
 from traces.store import TraceStore
 from traces.verify.run import verify_all
 
@@ -56,7 +58,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         PartialError: a cap was reached; what came is kept.
     """
     section = job.recipe.harvest
-    prompts = read_structs(job.path("prompts/training.jsonl"), Prompt)
+    prompts = StructFile(job.path("prompts/training.jsonl"), Prompt)
     teacher, manifest = job.proved.teacher, job.run.manifest
     manifest.teacher, manifest.licence = teacher.record, job.proved.licence
     manifest.other_licences = writers_licences(job.recipe)
@@ -71,8 +73,8 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         top_logprobs=section.top_logprobs,
     )
     wanted = {"samples": section.samples, "sampling": sampling, "seed": job.recipe.seed}
-    keys = planned_keys(prompts, teacher.record, **wanted)  # type: ignore[arg-type]
-    job.say.start("traces", len(keys))
+    plan = Plan(prompts, teacher.record, **wanted)  # type: ignore[arg-type]
+    job.say.start("traces", len(plan))
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
     scale_out(job, prompts, path, **wanted)
@@ -86,12 +88,11 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             on_trace=lambda trace: job.say.advance(1),
             budget=budget_of(job.recipe),
             target=target,
+            plan=plan,
             **wanted,  # type: ignore[arg-type]
         )
-        if counts.spared:
-            made = store.attempts()
-            keys = [key for key in keys if key in made]
-    write_structs(job.path("harvest/keys.jsonl"), keys)
+        among = plan.attempts(store) >= 0 if counts.spared else None
+    write_structs(job.path("harvest/keys.jsonl"), plan.keys(among))
     saved = counts.reused + counts.asked - counts.failed
     if counts.stopped_by:
         raise PartialError(
@@ -137,8 +138,9 @@ def verify_traces(job: Job) -> dict[str, Any]:
             job.say.advance(1)
     if job.stopping():
         raise Interrupted("verification stopped", "the same command does it again")
+    verdicts = judged(job, pairs, verdicts)
     write_structs(job.path("verify/verdicts.jsonl"), verdicts)
-    counts = Counter(f"{v.aspect}_{v.outcome}" for v in verdicts)
+    counts = Counter(f"{v.aspect}_{v.outcome}" for v in latest(verdicts))
     return {"traces": len(pairs), **dict(sorted(counts.items()))}
 
 

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from traces.budget import Budget
 from traces.ledger import Ledger
 from traces.plan import Plan
@@ -27,15 +30,16 @@ class Asking:
     def __init__(
         self,
         plan: Plan,
-        final: set[str],
+        done: npt.NDArray[np.bool_],
         attempts: dict[str, int],
         ledger: Ledger,
         budget: Budget | None,
     ) -> None:
-        self._plan, self._final, self._attempts = plan, final, attempts
+        """`done` says of each place whether the store holds a final trace for it."""
+        self._plan, self._done, self._attempts = plan, done, attempts
         self._ledger, self._budget = ledger, budget
-        self._source: Iterator[tuple[int, int] | Withdraw | None] = iter(())
-        self._held: Request | None = None
+        self._source: Iterator[int | Withdraw | None] = iter(())
+        self._held: tuple[Request, int] | None = None
         self.spares = False
         """Whether requests may be left out because they are not needed."""
         self.waited = False
@@ -48,20 +52,19 @@ class Asking:
 
     def all(self) -> None:
         """Ask for everything that the store lacks."""
-        wanted = self._plan.wanted
-        self._source = (wanted[key] for key in wanted if key not in self._final)
+        plan, done = self._plan, self._done
+        self._source = (n for n in range(plan.places) if not done[n] and n not in plan.repeated)
 
     def waves(self, target: Target, store: TraceStore) -> Waves:
         """Ask in waves until each prompt has enough right answers."""
-        wanted = self._plan.wanted
-        keys = {place: key for key, place in wanted.items()}
-        indices = list(dict.fromkeys(index for index, _ in keys))
-        samples = 1 + max((sample for _, sample in keys), default=-1)
-        made = Waves(target, indices, samples, lambda i, s: keys[i, s], self._final)
-        if not self._final.isdisjoint(wanted):
+        plan, samples = self._plan, self._plan.samples
+        new = (n for n in range(len(plan.prompts)) if n * samples not in plan.repeated)
+        made = Waves(target, new, plan.key, samples, self._done)
+        if self._done.any():
+            places = {plan.key(n): n for n in np.flatnonzero(self._done).tolist()}
             for trace in store.traces():
-                if trace.key in wanted and trace.key in self._final:
-                    made.reuse(*self._plan.prompt_of(trace.key), trace)
+                if (place := places.get(trace.key)) is not None:
+                    made.reuse(place, plan.prompts[place // samples], trace)
         self._source, self.spares = iter(made), True
         return made
 
@@ -69,29 +72,28 @@ class Asking:
         return self
 
     def __next__(self) -> Request | Withdraw | None:
-        request = self._held
-        if request is None:
-            if (place := next(self._source, _END)) is None or isinstance(place, Withdraw):
+        if self._held is None:
+            place = next(self._source, _END)
+            if not isinstance(place, int):
                 return place
             if place == _END:
                 raise StopIteration
-            request = self._plan.request(*place, attempt=1)
-            attempt = self._attempts.get(request.key, 0) + 1
-            request = self._plan.request(*place, attempt) if attempt > 1 else request
-        self._held = None
+            attempt = self._attempts.get(self._plan.key(place), 0) + 1
+            self._held = self._plan.request(place, attempt), place
+        request, place = self._held
         budget = self._budget
         if budget is not None and not budget.reserve(
             request.key, request.messages, request.sampling
         ):
             if budget.reached:
                 raise StopIteration
-            self._held = request
             return None
-        self._ledger.take(request)
+        self._held = None
+        self._ledger.take(request, place)
         return request
 
 
-_END = (-1, -1)
+_END = -1
 
 
 def answer(

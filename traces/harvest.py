@@ -57,6 +57,7 @@ def harvest(
     on_trace: Callable[[Trace], None] | None = None,
     budget: Budget | None = None,
     target: Target | None = None,
+    plan: Plan | None = None,
 ) -> HarvestCounts:
     """Fill `store` with `samples` traces of each prompt.
 
@@ -73,6 +74,7 @@ def harvest(
         budget: What may be spent; what the store holds already is counted first. Where a cap is
             reached, what is in flight is finished and nothing new is asked.
         target: Stop asking a prompt once it has so many right answers.
+        plan: Of the same prompts, samples, sampling and seed, where it was made before.
 
     Raises:
         TeacherError: the teacher refuses; what came before is in the store.
@@ -80,40 +82,44 @@ def harvest(
     """
     if keep_beside := getattr(teacher, "keep_beside", None):
         keep_beside(store.path)  # a teacher that has to remember what it was asked
-    plan = Plan(prompts, teacher.record, samples, sampling, seed)
+    if plan is None:
+        plan = Plan(prompts, teacher.record, samples, sampling, seed)
     store.add_prompts(plan.distinct_prompts())
     store.add_teacher(teacher.record)
     if budget is not None:
         for trace in store.traces(latest=False):
             budget.count(trace)
-    final = store.final_keys()
-    ledger = Ledger(store, on_trace, budget)
-    asking = Asking(plan, final, store.unfinished(), ledger, budget)
+    unfinished = store.unfinished()
+    done = plan.attempts(store) >= 0
+    done[plan.find(list(unfinished))] = False
+    ledger = Ledger(plan, store, on_trace, budget)
+    asking = Asking(plan, done, unfinished, ledger, budget)
     try:
         if target is None:
             asking.all()
             answer(teacher, asking, ledger.emit, stopping)
         else:
             with asking.waves(target, store) as waves:
-                ledger.judge = lambda trace: waves.judge(*plan.prompt_of(trace.key), trace)
+                ledger.judge = lambda place, trace: waves.judge(
+                    place, prompts[place // samples], trace
+                )
                 answer(teacher, asking, ledger.emit, stopping)
     finally:
         store.flush()
     ledger.settle(stopped=stopping())
-    return _counts(plan, final, asking, ledger, stopped=stopping())
+    return _counts(plan, int(done.sum()), asking, ledger, stopped=stopping())
 
 
 def _counts(
-    plan: Plan, final: set[str], asking: Asking, ledger: Ledger, *, stopped: bool
+    plan: Plan, reused: int, asking: Asking, ledger: Ledger, *, stopped: bool
 ) -> HarvestCounts:
-    reused = sum(key in final for key in plan.wanted)
-    asked, capped = len(ledger.answered), asking.reached
-    rest = len(plan.wanted) - reused - asked
+    asked, capped = ledger.asked, asking.reached
+    rest = len(plan) - reused - asked
     spared = rest if asking.spares and not (stopped or capped) else 0
     if rest and not (stopped or capped or spared):
         raise CountError(f"{rest} of {rest + asked} requests were never asked")
     return HarvestCounts(
-        requested=len(plan.wanted),
+        requested=len(plan),
         reused=reused,
         asked=asked,
         not_asked=rest - spared,
@@ -136,4 +142,4 @@ def planned_keys(
     seed: int,
 ) -> list[str]:
     """The keys that `harvest` with the same arguments fills, in the order of asking."""
-    return list(Plan(prompts, record, samples, sampling, seed).wanted)
+    return list(Plan(prompts, record, samples, sampling, seed).keys())

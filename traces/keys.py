@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +49,40 @@ def request_key(
 ) -> str:
     """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`."""
     return content_hash([SCHEMA, teacher, messages, sampling, sample])
+
+
+class RequestKeys:
+    """The digests of many requests that differ in messages, seed and sample alone.
+
+    The same bytes as `request_key` hashes, of which what does not change is written once.
+    """
+
+    def __init__(self, teacher: str, sampling: Sampling) -> None:
+        """`sampling` is a `plain_sampling`; its seed is of no account."""
+        encode = msgspec.json.Encoder(order="deterministic").encode
+        mark = b'"seed":1234567891'
+        written = encode(msgspec.structs.replace(sampling, seed=1234567891))
+        self._before, _, self._after = written.partition(mark)
+        self._head = encode([SCHEMA, teacher])[:-1] + b","
+        self._encode, self._teacher, self._sampling = encode, teacher, sampling
+
+    def digests(self, messages: tuple[Message, ...], seeds: Sequence[int]) -> bytes:
+        """The digests of a prompt's samples 0, 1, ..., which have these seeds, in one block."""
+        head = b"%b%b,%b" % (self._head, self._encode(messages), self._before)
+        made = [
+            hashlib.blake2b(
+                b'%b"seed":%d%b,%d]' % (head, seed, self._after, sample), digest_size=16
+            ).digest()
+            if seed
+            else self._of_seed_0(messages, sample)
+            for sample, seed in enumerate(seeds)
+        ]
+        return b"".join(made)
+
+    def _of_seed_0(self, messages: tuple[Message, ...], sample: int) -> bytes:
+        """A default is not written, so this one has another form."""
+        sampling = plain_sampling(msgspec.structs.replace(self._sampling, seed=0))
+        return bytes.fromhex(request_key(self._teacher, messages, sampling, sample))
 
 
 def plain_sampling(sampling: Sampling) -> Sampling:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
+
 from traces.budget import Budget
 from traces.errors import CountError
+from traces.plan import Plan
 from traces.record import FINAL_STATUSES, Trace
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
@@ -17,34 +20,37 @@ class Ledger:
 
     def __init__(
         self,
+        plan: Plan,
         store: TraceStore,
         on_trace: Callable[[Trace], None] | None,
         budget: Budget | None = None,
     ) -> None:
-        self._store = store
+        self._plan, self._store = plan, store
         self._on_trace = on_trace
         self._budget = budget
-        self.judge: Callable[[Trace], None] | None = None
-        """Told of each trace, where what is asked next depends on it."""
+        self.judge: Callable[[int, Trace], None] | None = None
+        """Told of each trace and its place, where what is asked next depends on it."""
         self.cost_micro_usd = 0
-        self._unanswered: dict[str, int] = {}
-        self.answered: dict[str, int] = {}
-        """The attempt that was made now, by key."""
+        self._unanswered: dict[str, tuple[int, int]] = {}  # attempt and place, by key
+        self._answered = np.zeros(plan.places, dtype=np.int32)  # the attempt that was made now
+        self.asked = 0
         self.by_status: Counter[str] = Counter()
         self.failed = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
 
-    def take(self, request: Request) -> None:
-        """Note that the teacher took a request."""
-        self._unanswered[request.key] = request.attempt
+    def take(self, request: Request, place: int) -> None:
+        """Note that the teacher took the request of a place."""
+        self._unanswered[request.key] = request.attempt, place
 
     def emit(self, trace: Trace) -> None:
         """Store a trace, if it answers a request that is open."""
-        if self._unanswered.pop(trace.key, None) != trace.attempt:
+        attempt, place = self._unanswered.pop(trace.key, (None, 0))
+        if attempt != trace.attempt:
             raise CountError(f"trace {trace.key} (attempt {trace.attempt}) answers no open request")
         self._store.add(trace, self._on_trace)
-        self.answered[trace.key] = trace.attempt
+        self._answered[place] = trace.attempt
+        self.asked += 1
         self.by_status[trace.status] += 1
         self.failed += trace.status not in FINAL_STATUSES
         self.prompt_tokens += trace.usage.prompt
@@ -53,7 +59,7 @@ class Ledger:
         if self._budget is not None:
             self._budget.settle(trace)
         if self.judge is not None:
-            self.judge(trace)
+            self.judge(place, trace)
 
     def settle(self, *, stopped: bool) -> None:
         """Check that what was taken was answered, unless `stopped`, and is in the store.
@@ -66,7 +72,8 @@ class Ledger:
             raise CountError(
                 f"{len(self._unanswered)} requests got no trace, the first of them {key}"
             )
-        stored = self._store.attempts()
-        missing = [key for key, attempt in self.answered.items() if stored.get(key) != attempt]
-        if missing:
-            raise CountError(f"{len(missing)} traces are not in the store, such as {missing[0]}")
+        stored = self._plan.attempts(self._store)
+        missing = np.flatnonzero((self._answered > 0) & (stored != self._answered))
+        if len(missing):
+            first = self._plan.key(int(missing[0]))
+            raise CountError(f"{len(missing)} traces are not in the store, such as {first}")

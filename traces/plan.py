@@ -1,13 +1,21 @@
-"""Which traces a harvest wants: the requests, their seeds and their keys."""
+"""Which traces a harvest wants: the requests, their seeds and their keys.
+
+A place is the number of a wanted trace: the samples of the first prompt, those of the second, and
+so on. A plan holds 16 bytes for each; a request is built when it is its turn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from traces.keys import content_hash, plain_sampling, request_key, teacher_id
+from traces.digests import WIDTH, Index, digests_of
+from traces.keys import RequestKeys, content_hash, plain_sampling, teacher_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
+from traces.store import TraceStore
 from traces.teachers.protocol import Request
 
 
@@ -45,7 +53,16 @@ def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
 
 
 class Plan:
-    """Which traces are wanted. Holds names only: a request is built when it is its turn."""
+    """Which traces are wanted.
+
+    Args:
+        prompts: One that occurs twice is wanted once.
+        record: Of the teacher.
+        samples: Traces per prompt.
+        sampling: `seed` in it is replaced by one for each sample.
+        seed: From which those seeds are made, but for greedy decoding.
+        digests: The digests of the keys, place by place, where they are known already.
+    """
 
     def __init__(
         self,
@@ -54,37 +71,80 @@ class Plan:
         samples: int,
         sampling: Sampling,
         seed: int,
+        digests: bytes | None = None,
     ) -> None:
-        self._prompts = prompts
+        self.prompts, self.samples = prompts, samples
         self._record = record
-        self._teacher = teacher_id(record)
         self._sampling = plain_sampling(sampling)
-        self._seed = seed
-        self.wanted: dict[str, tuple[int, int]] = {}
-        """Index of the prompt and of the sample, by key, in the order in which they are asked."""
-        for index in range(len(prompts)):
-            for sample in range(samples):
-                key = self.request(index, sample, attempt=1).key
-                self.wanted.setdefault(key, (index, sample))
+        # Greedy decoding is the same whatever the run's seed.
+        self._seed = seed if self._sampling.temperature else 0
+        self.digests = self._hashed() if digests is None else digests
+        repeated = Index(self.digests).repeated()
+        self.repeated = frozenset(repeated.tolist())
+        """Places whose key an earlier place has; nothing is asked there."""
+
+    def _hashed(self) -> bytearray:
+        keys = RequestKeys(teacher_id(self._record), self._sampling)
+        digests = bytearray()
+        for prompt in self.prompts:
+            digests += keys.digests(
+                self._seen(prompt),
+                [sample_seed(self._seed, prompt.id, sample) for sample in range(self.samples)],
+            )
+        return digests
+
+    def __len__(self) -> int:
+        """How many traces are wanted."""
+        return self.places - len(self.repeated)
+
+    @property
+    def places(self) -> int:
+        """How many places there are, repeated prompts included."""
+        return len(self.digests) // WIDTH
+
+    def key(self, place: int) -> str:
+        """The key that belongs at a place."""
+        return self.digests[WIDTH * place : WIDTH * (place + 1)].hex()
+
+    def keys(self, among: npt.NDArray[np.bool_] | None = None) -> Iterator[str]:
+        """The keys in the order of asking; only of the places that are true in `among`."""
+        for place in range(self.places):
+            if place not in self.repeated and (among is None or among[place]):
+                yield self.key(place)
 
     def distinct_prompts(self) -> Iterator[Prompt]:
         """The prompts, those that occur twice once."""
-        for index, sample in self.wanted.values():
-            if sample == 0:
-                yield self._prompts[index]
+        for index, prompt in enumerate(self.prompts):
+            if index * self.samples not in self.repeated:
+                yield prompt
 
-    def prompt_of(self, key: str) -> tuple[int, Prompt]:
-        """Number and text of the prompt that a key asks."""
-        index = self.wanted[key][0]
-        return index, self._prompts[index]
+    def attempts(self, store: TraceStore) -> npt.NDArray[np.int32]:
+        """The highest attempt that `store` holds for each place, -1 where it holds none."""
+        found, index = np.full(self.places, -1, dtype=np.int32), Index(self.digests)
 
-    def request(self, index: int, sample: int, attempt: int) -> Request:
-        """The request for one sample of one prompt."""
-        prompt = self._prompts[index]
-        messages = seen_by(self._record, merged(prompt.hidden, prompt.messages))
-        # Greedy decoding is the same whatever the run's seed.
-        seed = self._seed if self._sampling.temperature else 0
-        own_seed = sample_seed(seed, prompt.id, sample)
+        def note(keys: Sequence[str], attempts: Sequence[int]) -> None:
+            block, known = digests_of(keys)
+            places = index.find(block)
+            hit = places >= 0
+            np.maximum.at(found, places[hit], np.array(attempts, dtype=np.int32)[known[hit]])
+
+        store.each_attempt(note)
+        return found
+
+    def find(self, keys: Sequence[str]) -> list[int]:
+        """The places of those of `keys` that are wanted."""
+        if not keys:
+            return []
+        places: list[int] = Index(self.digests).find(digests_of(keys)[0]).tolist()
+        return [place for place in places if place >= 0]
+
+    def request(self, place: int, attempt: int) -> Request:
+        """The request that belongs at a place."""
+        index, sample = divmod(place, self.samples)
+        prompt = self.prompts[index]
+        own_seed = sample_seed(self._seed, prompt.id, sample)
         sampling = msgspec.structs.replace(self._sampling, seed=own_seed)
-        key = request_key(self._teacher, messages, sampling, sample)
-        return Request(key, prompt, sample, attempt, messages, sampling)
+        return Request(self.key(place), prompt, sample, attempt, self._seen(prompt), sampling)
+
+    def _seen(self, prompt: Prompt) -> tuple[Message, ...]:
+        return seen_by(self._record, merged(prompt.hidden, prompt.messages))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
+import numpy as np
 
 from traces.errors import DataError
 
 T = TypeVar("T")
+_CHUNK = 1 << 20
+_NEWLINE = ord("\n")
 
 
 def write_structs(path: Path, structs: Iterable[Any]) -> None:
@@ -26,6 +30,55 @@ def write_structs(path: Path, structs: Iterable[Any]) -> None:
     temporary.replace(path)
 
 
+class StructFile(Sequence[T]):
+    """The values of a file that `write_structs` wrote, each read when it is asked for.
+
+    Holds 8 bytes for each line. `digest` is the hash of the file.
+
+    Raises:
+        DataError: the file is missing; or, when it is asked for, a line does not hold a `kind`.
+    """
+
+    def __init__(self, path: Path, kind: type[T]) -> None:
+        if not path.exists():
+            raise DataError(f"{path} is missing", "run the stage that writes it")
+        self._path, self._kind = path, kind
+        hashed, starts = hashlib.blake2b(digest_size=16), [np.zeros(1, dtype=np.int64)]
+        read = 0
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                hashed.update(chunk)
+                ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == _NEWLINE)
+                starts.append(ends + (read + 1))
+                read += len(chunk)
+        self._starts = np.concatenate(starts)
+        if self._starts[-1] < read:  # the last line has no end
+            self._starts = np.append(self._starts, read)
+        self.digest = hashed.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        """The value of a line, counted from 0."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        start, end = self._starts[number : number + 2].tolist()
+        with self._path.open("rb", buffering=0) as file:
+            line = os.pread(file.fileno(), end - start, start)
+        return _value(self._path, number + 1, line, self._kind)
+
+    def __iter__(self) -> Iterator[T]:
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield _value(self._path, number, line, self._kind)
+
+
 def read_structs(path: Path, kind: type[T]) -> list[T]:
     """All values of a file that `write_structs` wrote.
 
@@ -37,8 +90,12 @@ def read_structs(path: Path, kind: type[T]) -> list[T]:
     found = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            try:
-                found.append(msgspec.json.decode(line, type=kind))
-            except msgspec.MsgspecError as error:
-                raise DataError(f"{path}:{number}: {error}", "run its stage again") from error
+            found.append(_value(path, number, line, kind))
     return found
+
+
+def _value(path: Path, number: int, line: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{path}:{number}: {error}", "run its stage again") from error

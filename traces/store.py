@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 _PAGE_ROWS = 256
+_KEYS_AT_A_TIME = 16_384
 _PROMPTS_PER_COMMIT = 10_000
 _KEYS = "SELECT key FROM traces ORDER BY key"
 _FINAL = ", ".join(f"'{status}'" for status in sorted(FINAL_STATUSES))
@@ -149,6 +150,17 @@ class TraceStore:
     def attempts(self) -> dict[str, int]:
         """The highest attempt of each key."""
         return self._database.fold(dict, ATTEMPTS)
+
+    def each_attempt(self, work: Callable[[Sequence[str], Sequence[int]], None]) -> None:
+        """Give `work` the keys and attempts of all traces, by key, a page at a time."""
+
+        def paged(rows: Iterable[tuple[Any, ...]]) -> None:
+            rows = iter(rows)
+            while page := list(islice(rows, _KEYS_AT_A_TIME)):
+                keys, attempts = zip(*page, strict=True)
+                work(keys, attempts)
+
+        self._database.fold(paged, ATTEMPTS)
 
     def status_counts(self) -> dict[str, int]:
         """How many keys there are by the status of their latest attempt."""

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from traces.best_of import Progress, next_wave
 from traces.record import Prompt, Trace
@@ -36,30 +38,33 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Waves:
-    """Which (prompt, sample) comes next. Use as a context manager; `judge` is thread-safe.
+    """Which place comes next. Use as a context manager; `judge` is thread-safe.
+
+    Holds only the prompts that were begun and are not done with.
 
     Args:
         target: When a prompt is satisfied.
         prompts: Index of each prompt to ask.
-        samples: At most so many of each.
-        key_of: The key of a sample of a prompt.
-        done: Keys that the store holds already; their traces must be given to `judge` too.
+        key_of: The key that belongs at a place.
+        samples: At most so many of each prompt; those of prompt i begin at place i * samples.
+        done: Of each place, whether the store holds its trace; that must be given to `reuse` too.
     """
 
     def __init__(
         self,
         target: Target,
         prompts: Iterable[int],
+        key_of: Callable[[int], str],
         samples: int,
-        key_of: Callable[[int, int], str],
-        done: set[str],
+        done: npt.NDArray[np.bool_],
     ) -> None:
         self._target, self._samples = target, samples
         self._key_of, self._done = key_of, done
-        self._new = deque(prompts)
+        self._new = iter(prompts)
         self._begun: deque[int] = deque()
         self._progress: dict[int, Progress] = {}
         self._open: dict[int, set[str]] = {}
+        self._taken: dict[int, int] = {}
         self._verdicts: queue.SimpleQueue[tuple[int, str, bool]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(target.workers, thread_name_prefix="judge")
 
@@ -74,8 +79,9 @@ class Waves:
     ) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def judge(self, index: int, prompt: Prompt, trace: Trace) -> None:
-        """Have a trace of prompt number `index` judged; its verdict is heeded later."""
+    def judge(self, place: int, prompt: Prompt, trace: Trace) -> None:
+        """Have the trace of a place, and its prompt, judged; its verdict is heeded later."""
+        index = place // self._samples
         if trace.status not in ("ok", "truncated"):
             self._verdicts.put((index, trace.key, False))
             return
@@ -90,62 +96,67 @@ class Waves:
 
         self._threads.submit(work)
 
-    def reuse(self, index: int, prompt: Prompt, trace: Trace) -> None:
+    def reuse(self, place: int, prompt: Prompt, trace: Trace) -> None:
         """Count a stored trace, which is judged before anything new is asked of its prompt."""
-        progress = self._progress.setdefault(index, Progress())
-        progress.asked += 1
+        index = place // self._samples
+        self._progress.setdefault(index, Progress()).asked += 1
         self._open.setdefault(index, set()).add(trace.key)
-        self.judge(index, prompt, trace)
+        self.judge(place, prompt, trace)
 
-    def __iter__(self) -> Iterator[tuple[int, int] | Withdraw | None]:
-        """Index of prompt and sample; None while it depends on what is not known yet."""
-        taken: dict[int, int] = {}
+    def __iter__(self) -> Iterator[int | Withdraw | None]:
+        """The places to ask; None while it depends on what is not known yet."""
         while True:
             yield from self._heed()
             index = self._next()
             if index is None:
-                if not any(self._open.values()):
+                if not self._open:
                     return
                 yield None
                 continue
             progress = self._progress.setdefault(index, Progress())
             for _ in range(self._wave(progress)):
-                sample = self._unasked(index, taken)
-                if sample is None:
+                place = self._unasked(index)
+                if place is None:
                     break
                 progress.asked += 1
-                self._open.setdefault(index, set()).add(self._key_of(index, sample))
-                yield index, sample
+                self._open.setdefault(index, set()).add(self._key_of(place))
+                yield place
 
-    def _unasked(self, index: int, taken: dict[int, int]) -> int | None:
-        sample = taken.get(index, 0)
-        while sample < self._samples and self._key_of(index, sample) in self._done:
+    def _unasked(self, index: int) -> int | None:
+        first = index * self._samples
+        sample = self._taken.get(index, 0)
+        while sample < self._samples and self._done[first + sample]:
             sample += 1
-        taken[index] = sample + 1
-        return sample if sample < self._samples else None
+        self._taken[index] = sample + 1
+        return first + sample if sample < self._samples else None
 
     def _next(self) -> int | None:
         while self._begun:
             index = self._begun.popleft()
-            if self._wave(self._progress[index]):
+            if index in self._progress and self._wave(self._progress[index]):
                 return index
-        while self._new:
-            index = self._new.popleft()
-            if not self._open.get(index):  # else its stored traces are judged first
-                return index
+        for index in self._new:
+            first = index * self._samples
+            if not self._done[first : first + self._samples].any():
+                return index  # else its stored traces are judged first, and begin it
         return None
 
     def _heed(self) -> Iterator[Withdraw]:
         while not self._verdicts.empty():
             index, key, right = self._verdicts.get()
-            self._open[index].discard(key)
-            progress = self._progress[index]
+            progress, waiting = self._progress[index], self._open[index]
+            waiting.discard(key)
             progress.answered += 1
             progress.right += right
             if progress.right >= self._target.right:
-                yield from [Withdraw(name) for name in self._open[index]]
+                yield from [Withdraw(name) for name in waiting]
             else:
                 self._begun.append(index)
+            if not waiting:
+                del self._open[index]
+                if not self._wave(progress):
+                    del self._progress[index]
+                    self._taken.pop(index, None)
 
     def _wave(self, progress: Progress) -> int:
         target = self._target

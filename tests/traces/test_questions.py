@@ -47,7 +47,7 @@ def test_a_question_keeps_document_passage_and_words() -> None:
 def test_who_sees_the_passage(who: str, student: bool, teacher: bool) -> None:
     (prompt,), _ = read(reply(ASKED), passage=who)
     record = TeacherRecord("t", "endpoint", "m")
-    request = Plan([prompt], record, 1, Sampling(), 0).request(0, 0, 1)
+    request = Plan([prompt], record, 1, Sampling(), 0).request(0, 1)
     assert ("Granite" in prompt.messages[-1].content) == student
     assert any("Granite" in message.content for message in request.messages) == teacher
 
