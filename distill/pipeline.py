@@ -96,6 +96,7 @@ def run_pipeline(
 PROOFS: dict[str, Callable[[Preflight], object]] = {
     "prompts": lambda proved: proved.prompts,
     "harvest": lambda proved: proved.teacher,
+    "verify": lambda proved: proved.judge,
     "dataset": lambda proved: proved.row_format,
 }
 """What must hold before a stage begins."""
@@ -124,7 +125,8 @@ def _verify(job: Job) -> None:
     note = note_of(job.path("harvest/traces.sqlite"))
     if note.exists():
         parts["resplit"] = note.read_text("utf-8")
-    _stage(job, "verify", stages.verify_traces, ("harvest",), "verify", **parts)
+    # No folder to empty: the judge's store in it was paid for.
+    _stage(job, "verify", stages.verify_traces, ("harvest",), **parts)
 
 
 def _curate(job: Job) -> None:

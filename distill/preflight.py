@@ -13,7 +13,7 @@ from traces.curate.overlap import exact_overlap
 from traces.licence import Finding
 from traces.record import Message, Prompt
 from traces.teachers.protocol import Teacher
-from traces.verify.gold import check_gold
+from traces.verify.gold import check_gold, refuse_rubrics
 
 Turns = tuple[Message, ...]
 Tools = tuple[dict[str, Any], ...]
@@ -48,6 +48,9 @@ class Preflight:
         check_gold(training)
         check_gold(held_out, need_reference=True)
         exact_overlap(training, held_out)
+        if recipe.verify.judge is None:
+            refuse_rubrics(training, "training prompts", "set verify.judge")
+        refuse_rubrics(held_out, "evaluation problems", "evaluate on references of another kind")
         kinds = {
             (bool(p.tools), *((m.role, bool(m.tool_calls)) for m in p.messages)): p
             for p in (*training, *held_out)
@@ -64,6 +67,16 @@ class Preflight:
         teacher.check()
         facts_of(teacher, recipe.harvest.top_logprobs)
         _ = self.licence
+        return teacher
+
+    @cached_property
+    def judge(self) -> Teacher | None:
+        """The model that judges where verifiers abstain, None where the recipe has none."""
+        section = self.loaded.recipe.verify.judge
+        if section is None:
+            return None
+        teacher = make_teacher(self.loaded, section.teacher)
+        teacher.check()
         return teacher
 
     @cached_property

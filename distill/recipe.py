@@ -36,16 +36,7 @@ from distill.recipe_teacher import SolverTeacher as SolverTeacher
 from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
 from distill.recipe_teacher import VllmTeacher as VllmTeacher
-
-
-class Verify(Section):
-    """How traces are checked."""
-
-    steps: bool = Field(True, description="Check every step where the task offers a step checker.")
-    timeout_s: float = Field(
-        5.0, gt=0, description="CPU seconds per answer; past them the verdict is unknown."
-    )
-    workers: PositiveInt = 2
+from distill.recipe_verify import Verify as Verify
 
 
 class Overlap(Section):

@@ -70,11 +70,13 @@ def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:
 
 
 def _teachers(recipe: Recipe) -> Iterator[tuple[Place, Teacher]]:
-    """The recipe's teacher, and those that write questions, each with its place."""
+    """The recipe's teacher, those that write questions and the judge, each with its place."""
     yield ("teacher",), recipe.teacher
     for index, source in enumerate(recipe.prompts):
         if isinstance(source, DocumentSource) and source.teacher is not None:
             yield ("prompts", index, "teacher"), source.teacher
+    if recipe.verify.judge is not None:
+        yield ("verify", "judge", "teacher"), recipe.verify.judge.teacher
 
 
 def is_path(model: str) -> bool:

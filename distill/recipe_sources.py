@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from distill.recipe_teacher import EndpointTeacher, LocalTeacher, Section, Share
 
-Verifier = Literal["auto", "math", "science", "choice", "text", "code", "legal", "none"]
+Verifier = Literal["auto", "math", "science", "choice", "text", "code", "legal", "rubric", "none"]
 
 
 class TaskSource(Section):

@@ -12,6 +12,7 @@ from distill.card import write_card
 from distill.curating import annotated, decide_by
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
+from distill.judging import judged, latest
 from distill.run import write_struct
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
@@ -137,8 +138,9 @@ def verify_traces(job: Job) -> dict[str, Any]:
             job.say.advance(1)
     if job.stopping():
         raise Interrupted("verification stopped", "the same command does it again")
+    verdicts = judged(job, pairs, verdicts)
     write_structs(job.path("verify/verdicts.jsonl"), verdicts)
-    counts = Counter(f"{v.aspect}_{v.outcome}" for v in verdicts)
+    counts = Counter(f"{v.aspect}_{v.outcome}" for v in latest(verdicts))
     return {"traces": len(pairs), **dict(sorted(counts.items()))}
 
 

@@ -23,8 +23,8 @@ from traces.verify.numeric import clean, parse_number
 
 log = logging.getLogger(__name__)
 
-VERIFIERS = ("auto", "math", "science", "choice", "text", "code", "legal", "none")
-_JSON_KINDS = ("code", "legal")
+VERIFIERS = ("auto", "math", "science", "choice", "text", "code", "legal", "rubric", "none")
+_JSON_KINDS = ("code", "legal", "rubric")
 _ROWS_TO_LOOK_AT = 100
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FUNCTIONS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "frac", "infty", "inf"}
@@ -75,7 +75,8 @@ def prompts_from(
         choices: Column of the choices; a question that does not list them has them added.
         verifier: `auto` picks by row: what its column `kind` names (a verifier, or `mcq`), else
             `choice` where there are choices, `math` where the answer is a number or a formula, else
-            `text`. `none` asks for no reference. References of `code` and `legal` are JSON.
+            `text`. `none` asks for no reference. References of `code`, `legal` and `rubric` are
+            JSON.
         instruction: Added to the last turn of the user, after a blank line.
         system: System message, in place of one that a conversation has.
         domain: Kept with each prompt.

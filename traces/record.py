@@ -49,8 +49,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an answer is checked against.
 
-    `kind` picks the verifier: `math`, `science`, `choice`, `text`, `code`, `legal`, `task`, `gym`.
-    The answer of `code` and `legal` is JSON (tests; authorities). A `task` reference names a
+    `kind` picks the verifier: `math`, `science`, `choice`, `text`, `code`, `legal`,
+    `rubric`, `task`, `gym`. The answer of `code`, `legal` and `rubric` is JSON (tests; authorities;
+    criteria). A `task` reference names a
     procedural family of `traces.tasks` and carries the `instance` its checkers need; a `gym` one a
     dataset of reasoning-gym and the entry that its scorer needs.
     """

@@ -16,10 +16,11 @@ from traces.verify.math import gold_text
 from traces.verify.numeric import clean, parse_number
 from traces.verify.pool import Pool
 from traces.verify.quantity import read_quantity
+from traces.verify.rubric import read_rubric
 from traces.verify.steps import check_task
 from traces.verify.text import canonical
 
-KINDS = ("math", "science", "choice", "text", "code", "legal", "task", "gym")
+KINDS = ("math", "science", "choice", "text", "code", "legal", "rubric", "task", "gym")
 
 
 def check_gold(prompts: Iterable[Prompt], *, need_reference: bool = False) -> None:
@@ -49,6 +50,18 @@ def check_gold(prompts: Iterable[Prompt], *, need_reference: bool = False) -> No
         )
 
 
+def refuse_rubrics(prompts: Iterable[Prompt], what: str, hint: str) -> None:
+    """Return where no prompt has a rubric.
+
+    Raises:
+        DataError: some do, and nothing can apply them here.
+    """
+    found = [p for p in prompts if p.reference is not None and p.reference.kind == "rubric"]
+    if found:
+        where = found[0].source or f"prompt {found[0].id}"
+        raise DataError(f"{len(found)} {what} have a rubric and no judge, such as {where}", hint)
+
+
 def _fault(reference: Reference, pool: Pool) -> str | None:
     """Why the reference does not pass, or None where it does."""
     answer = reference.answer
@@ -70,6 +83,9 @@ def _fault(reference: Reference, pool: Pool) -> str | None:
         return tests if isinstance(tests, str) else None
     if reference.kind == "legal":
         return _legal_fault(answer, shown)
+    if reference.kind == "rubric":
+        criteria = read_rubric(answer)
+        return criteria if isinstance(criteria, str) else None
     gold = clean(gold_text(answer))
     if reference.kind == "science" and read_quantity(gold) is not None:
         return None

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from traces.errors import DataError
 from traces.record import Prompt, Reference, Trace, Verdict
-from traces.verify import choice, code, gym, legal, math, text
+from traces.verify import choice, code, gym, legal, math, rubric, text
 from traces.verify.check import NO_ANSWER, Check, Pending, printable, unknown
 from traces.verify.extract import Extraction, answer_part, before_answer, extract
 from traces.verify.pool import Pool
@@ -139,11 +139,13 @@ def begin_check(
         return code.begin_code(reference.answer, answer)
     if reference.kind == "legal":
         return legal.check_legal(reference.answer, answer)
+    if reference.kind == "rubric":
+        return rubric.check_rubric(reference.answer)
     verifier = _VERIFIERS.get(reference.kind)
     if verifier is None:
         raise DataError(
             f"no verifier is named {reference.kind!r}",
-            f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'task'])}",
+            f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'rubric', 'task'])}",
         )
     if found is None:
         return unknown(NO_ANSWER)._replace(verifier=verifier)
