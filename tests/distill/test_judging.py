@@ -31,6 +31,7 @@ evaluate:
 """
 JUDGE = """\
 verify:
+  workers: 1
   judge:
     teacher:
       {kind: endpoint, base_url: "%s", model: judge, retries: 0, price: {prompt: 1, completion: 1}}

@@ -146,7 +146,7 @@ def test_lenient_scoring_of_a_task_takes_the_last_number(pool: Pool) -> None:
 
 
 def test_an_unknown_verifier_or_task_is_the_users_mistake(pool: Pool) -> None:
-    for reference in (Reference("rubric", "x"), Reference("task", "x", task="nope")):
+    for reference in (Reference("horoscope", "x"), Reference("task", "x", task="nope")):
         with pytest.raises(UserError):
             score_text(reference, "Answer: x", lenient=False, pool=pool)
 
