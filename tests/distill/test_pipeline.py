@@ -240,7 +240,7 @@ def test_alike_questions_are_noted_once_and_another_threshold_decides_again(
 def test_an_encoder_that_is_not_there_is_named_before_the_run(
     copied: Path, tiny_model: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="curate.semantic.encoder: no module 'no_such'"):
+    with pytest.raises(RecipeError, match=r"curate\.semantic\.encoder: no module 'no_such'"):
         tiny_recipe(copied, tiny_model, "curate.semantic.encoder=no_such:encode")
 
 
