@@ -73,13 +73,13 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         top_logprobs=section.top_logprobs,
     )
     wanted = {"samples": section.samples, "sampling": sampling, "seed": job.recipe.seed}
-    plan = Plan(prompts, teacher.record, **wanted)  # type: ignore[arg-type]
-    job.say.start("traces", len(plan))
+    job.say.start("traces", len(prompts) * section.samples)
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
     scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
+        plan = Plan(prompts, teacher.record, **wanted, store=store)  # type: ignore[arg-type]
         counts = harvest(
             prompts,
             teacher,
