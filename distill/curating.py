@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from distill.recipe import Curate, Overlap, Semantic
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
-from traces.curate.select import Selection
+from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
 from traces.errors import DataError
 from traces.jsonio import write_json
@@ -87,6 +88,20 @@ def annotated(
         )
         save_ledger(path, found, made_of)
     return found
+
+
+def pass_rates(job: Job) -> dict[str, float]:
+    """The pass rate of each trace's question among its verified traces; others are left out.
+
+    Raises:
+        DataError: the run's ledger is gone.
+    """
+    path = job.path("annotate/ledger.arrow")
+    ledger = load_ledger(path)
+    if ledger is None:
+        raise DataError(f"{path} is missing", "delete the folder curate and run again")
+    rates = zip(ledger.keys, pass_rate(ledger).tolist(), strict=True)
+    return {key: rate for key, rate in rates if not math.isnan(rate)}
 
 
 def item_of(store: TraceStore, key: str) -> Item:

@@ -200,6 +200,9 @@ class Train(Section):
     max_length: PositiveInt = Field(8192, description="Longer rows are dropped and counted.")
     warmup_share: Share = 0.05
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    order: Literal["random", "as_is", "short_first", "easy_first"] = Field(
+        "random", description="Anew in each epoch, or one sequence in all; `easy`: high pass rate."
+    )
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: float = Field(1.0, gt=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
