@@ -5,7 +5,7 @@ BIN := .venv/bin
 SEED ?= 0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: quickstart quickstart-teacher test lint fmt bench clean
+.PHONY: quickstart quickstart-teacher test test-exhaustive lint fmt bench clean
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -30,6 +30,10 @@ quickstart-teacher: .venv/.installed
 
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Every kernel specialisation for every architecture, ten thousand hostile answers: some minutes more.
+test-exhaustive: .venv/.installed-test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m exhaustive
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

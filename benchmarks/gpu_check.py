@@ -4,9 +4,10 @@
     python benchmarks/gpu_check.py --device cpu    # the same checks of the torch path, anywhere
 
 First each implementation that runs here against the reference in fp64: every loss, two
-temperatures, fp32 and bf16, sparse and dense teachers, twice for the same bits. Then this script
-under compute-sanitizer's memcheck and racecheck on small shapes, where that tool is installed (it
-comes with the CUDA toolkit). Exit code 1 if anything is wrong, 2 if there is no such device.
+temperatures, fp32 and bf16, sparse and dense teachers, twice for the same bits; the CUDA kernels
+once more without clusters of blocks, where they have run with them. Then this script under
+compute-sanitizer's memcheck and racecheck on small shapes, where that tool is installed (it comes
+with the CUDA toolkit). Exit code 1 if anything is wrong, 2 if there is no such device.
 
 Written without a GPU at hand: the checks have run on a CPU, the path to a GPU and to the sanitizer
 has not run yet.
@@ -15,6 +16,7 @@ has not run yet.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,8 @@ from distill.losses import (
     Divergence,
     Scores,
     SparseTeacher,
+    cuda_cluster,
+    cuda_rows,
     fused_linear_loss,
     score,
 )
@@ -62,7 +66,10 @@ def main() -> int:
         return 2
     name = torch.cuda.get_device_name() if args.device != "cpu" else "cpu"
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    wrong = sum(check(impl, args.device, args.small) for impl in implementations(args.device))
+    found = implementations(args.device)
+    wrong = sum(check(impl, args.device, args.small) for impl in found)
+    if "cuda" in found:
+        wrong += check_one_block(args.device, args.small)
     wrong += check_scores(args.device, args.small)
     if not args.small and args.device != "cpu":
         wrong += sum(sanitize(tool) for tool in ("memcheck", "racecheck"))
@@ -99,6 +106,19 @@ def check(impl: str, device: str, small: bool) -> int:
                     wrong += 1
                     print(f"WRONG {impl} {shape} {dtype} {title}: {error:.2e}, repeats: {same}")
     print(f"{impl}: {count} cases, {wrong} wrong, worst error {worst:.2f} of its limit")
+    return wrong
+
+
+def check_one_block(device: str, small: bool) -> int:
+    """The same for the CUDA kernels with a block to each row, if clusters are what was checked."""
+    form = cuda_rows.row_form(max(shape.vocab for shape in SHAPES))
+    print("cuda:", form)
+    if "cluster of" not in form:
+        return 0
+    print("cuda again, without clusters")
+    os.environ[cuda_cluster.SWITCH] = "0"
+    wrong = check("cuda", device, small)
+    del os.environ[cuda_cluster.SWITCH]
     return wrong
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .lines import file_argument, print_row, tally
 
+if TYPE_CHECKING:
+    from traces.curate.rows import DedupRow
+    from traces.jsonio import Faults
+
 
 @click.command("dedup")
-@file_argument
+@click.argument(
+    "paths",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
 @click.option("--field", default="text", show_default=True, help="What to compare.")
 @click.option(
     "--threshold",
@@ -19,21 +31,65 @@ from .lines import file_argument, print_row, tally
     show_default=True,
     help="Jaccard similarity of word 5-grams from which two rows are copies.",
 )
-def dedup(path: Path, field: str, threshold: float) -> None:
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--ray", is_flag=True, help="Work as tasks of Ray. Needs --work.")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for intermediate files: the same command goes on with what is in it.",
+)
+@click.option("--rank", type=click.IntRange(0), help="Do this share of the work only, from 0.")
+@click.option("--world", type=click.IntRange(1), help="How many ranks there are.")
+@click.option(
+    "--print-slurm", is_flag=True, help="Print a job array of --world ranks and do nothing."
+)
+def dedup(
+    paths: tuple[Path, ...],
+    field: str,
+    threshold: float,
+    workers: int,
+    ray: bool,
+    work: Path | None,
+    rank: int | None,
+    world: int | None,
+    print_slurm: bool,
+) -> None:
     """Find copies in FILE: one JSON line per row: row (from 0), cluster, kept, jaccard.
 
     `cluster` is the row that stands for the others, the shortest of them; `jaccard` is the exact
     similarity to it. Texts that differ in their numbers are no copies. A broken row is kept by
-    itself, and exit code 2 at the end names it.
-    """
-    from traces.curate.rows import dedup_rows
-    from traces.jsonio import Faults
+    itself, and exit code 2 at the end names it. Rows of several files are numbered on.
 
-    faults, kept, count = Faults(), 0, 0
-    for row in dedup_rows(path, field=field, threshold=threshold, faults=faults):
+    The result is the same for any number of workers, ranks or machines.
+    """
+    from traces.curate import dedup_files
+
+    if (rank is not None or print_slurm or ray) and work is None:
+        raise click.UsageError("--rank, --ray and --print-slurm need --work, on a shared disk")
+    if (rank is not None or print_slurm) and world is None:
+        raise click.UsageError("--rank and --print-slurm need --world")
+    if print_slurm and work and world:
+        click.echo(dedup_files.slurm(paths, work, world, field=field, threshold=threshold))
+    elif rank is not None and work and world:
+        if rank >= world:
+            raise click.UsageError(
+                f"--rank {rank}: the ranks of --world {world} end at {world - 1}"
+            )
+        dedup_files.dedup_rank(paths, work, rank, world, field=field, threshold=threshold)
+    else:
+        _print_copies(
+            dedup_files.dedup_files(
+                paths, field=field, threshold=threshold, workers=workers, work=work, ray=ray
+            )
+        )
+
+
+def _print_copies(found: tuple[Iterable[DedupRow], Faults]) -> None:
+    rows, faults = found
+    kept = count = 0
+    for row in rows:
         count, kept = count + 1, kept + row.kept
-        jaccard = round(row.jaccard, 4)
-        print_row({"row": row.row, "cluster": row.cluster, "kept": row.kept, "jaccard": jaccard})
+        print_row(row.as_line())
     tally({"rows": count, "kept": kept, "copies": count - kept})
     faults.raise_if_any("broken rows", "the other rows are compared")
 

@@ -26,6 +26,11 @@ __device__ inline void narrow(float x, bf16* out) {  // round to nearest, ties t
     *out = (bf16)(bits >> 16);
 }
 
+#ifndef DYNAMIC_SHARED  // the shared memory that the launch asks for, 16-byte aligned
+extern __shared__ uint4 dynamic_shared[];
+#define DYNAMIC_SHARED dynamic_shared
+#endif
+
 // 16 bytes at once; rows start on a multiple of 16 bytes.
 template <typename T>
 struct alignas(16) Pack {

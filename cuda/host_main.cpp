@@ -3,6 +3,7 @@
 
 #include "dense_rows.cu"
 #include "score_rows.cu"
+#include "sparse_cluster.cu"
 #include "sparse_rows.cu"
 
 template <typename Logit, typename Grad>
@@ -15,6 +16,20 @@ static void sparse(SparseArgs args, long long rows, unsigned threads, unsigned o
     else shim::launch(rows, threads, order, [&] { sparse_rows<Logit, Grad, false, false>(args); });
 }
 
+template <typename Logit, typename Grad>
+static void clusters(SparseArgs args, long long rows, unsigned threads, unsigned order,
+                     size_t shared) {
+    bool warm = args.ce > 0.0f && args.kind != NO_KD && args.temperature != 1.0f;
+    bool cap = args.softcap > 0.0f;
+    auto run = [&](auto kernel) {
+        shim::launch(CLUSTER * rows, threads, order, kernel, CLUSTER, shared);
+    };
+    if (warm && cap) run([&] { sparse_cluster<Logit, Grad, true, true>(args); });
+    else if (warm) run([&] { sparse_cluster<Logit, Grad, true, false>(args); });
+    else if (cap) run([&] { sparse_cluster<Logit, Grad, false, true>(args); });
+    else run([&] { sparse_cluster<Logit, Grad, false, false>(args); });
+}
+
 extern "C" int sparse_args_size() { return sizeof(SparseArgs); }
 
 extern "C" void run_sparse_rows(const SparseArgs* args, int logit_bytes, int grad_bytes,
@@ -22,6 +37,14 @@ extern "C" void run_sparse_rows(const SparseArgs* args, int logit_bytes, int gra
     if (logit_bytes == 2) sparse<bf16, bf16>(*args, rows, threads, order);
     else if (grad_bytes == 2) sparse<float, bf16>(*args, rows, threads, order);
     else sparse<float, float>(*args, rows, threads, order);
+}
+
+extern "C" void run_sparse_cluster(const SparseArgs* args, int logit_bytes, int grad_bytes,
+                                   long long rows, unsigned threads, unsigned order,
+                                   size_t shared) {
+    if (logit_bytes == 2) clusters<bf16, bf16>(*args, rows, threads, order, shared);
+    else if (grad_bytes == 2) clusters<float, bf16>(*args, rows, threads, order, shared);
+    else clusters<float, float>(*args, rows, threads, order, shared);
 }
 
 template <typename Grad, bool TWO>

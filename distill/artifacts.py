@@ -32,6 +32,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     endpoints: list[dict[str, Any]] = []  # what the canary calls learnt
     licence: Finding | None = None  # whether its outputs may train a model, as acknowledged
     other_licences: list[Finding] = []  # of the teachers that wrote questions
+    isolation: list[str] = []  # what programs of the teacher ran in, `none` where they did not
     stages: dict[str, StageRecord] = {}
     retried: int = 0  # how often the requests that had failed were asked for again
     begun: dict[str, str] = {}  # fingerprints of stages that have begun and not finished

@@ -21,6 +21,7 @@ DISTRIBUTION = "trace-distill"
 LEAST_PYTHON = (3, 10)
 LITTLE_DISK = 10e9
 LITTLE_MEMORY = 6e9
+USUAL_VOCABULARY = 151_936  # Qwen's
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -164,6 +165,7 @@ def _loss() -> Iterator[Check]:
     try:
         import torch
 
+        from distill.losses.cuda_rows import row_form
         from distill.losses.kernels import FASTER, implementation, unfit
     except (ImportError, OSError):
         return
@@ -172,4 +174,6 @@ def _loss() -> Iterator[Check]:
     reasons = ""
     for impl in FASTER[: FASTER.index(chosen)] if chosen in FASTER else FASTER:
         reasons += f"; not {impl}, because {unfit(impl, device, torch.float32)}"
+    if chosen == "cuda":
+        reasons += f"; {row_form(USUAL_VOCABULARY)}"
     yield Check("loss", "ok", f"{chosen} (train.loss.impl: auto){reasons}")

@@ -78,6 +78,12 @@ def latest(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return list({(verdict.key, verdict.aspect): verdict for verdict in verdicts}.values())
 
 
+def rungs(verdicts: Sequence[Verdict]) -> list[str]:
+    """The rungs of isolation that programs ran in: each verdict on one names its own."""
+    named = (v.verifier.partition("/")[2] for v in verdicts if v.verifier.startswith("code@"))
+    return sorted({rung or "none" for rung in named})
+
+
 def _cases(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Case]:
     """What there is to judge, in the order of the traces."""
     answers = {verdict.key: verdict for verdict in verdicts if verdict.aspect == "answer"}

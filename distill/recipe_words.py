@@ -99,8 +99,8 @@ def unknown_key(key: str, model: type[Section], path: Path) -> str:
     """Why `key` is not a field of `model`, and where it belongs if anywhere."""
     name = FOREIGN_NAMES.get(key, key)
     homes = [home for home in places().get(name, ()) if home != dotted(path)]
-    # A source of documents has a teacher and sampling of its own; few mean that.
-    homes = [home for home in homes if not home.startswith(SOURCES)] or homes
+    # A source of documents has a teacher and sampling of its own, a judge too; few mean those.
+    homes = [home for home in homes if not home.startswith((*SOURCES, "verify.judge"))] or homes
     if key != name and name in model.model_fields:
         return f"unknown key; did you mean {name}?"
     if "." in key and key.partition(".")[0] in model.model_fields:

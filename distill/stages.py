@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from distill.card import write_card
-from distill.curating import annotated, decide_by
+from distill.curating import annotated, decide_by, pass_rates
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.judging import judged, latest
+from distill.judging import judged, latest, rungs
 from distill.run import write_struct
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
@@ -73,13 +73,13 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         top_logprobs=section.top_logprobs,
     )
     wanted = {"samples": section.samples, "sampling": sampling, "seed": job.recipe.seed}
-    plan = Plan(prompts, teacher.record, **wanted)  # type: ignore[arg-type]
-    job.say.start("traces", len(plan))
+    job.say.start("traces", len(prompts) * section.samples)
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
     scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
+        plan = Plan(prompts, teacher.record, **wanted, store=store)  # type: ignore[arg-type]
         counts = harvest(
             prompts,
             teacher,
@@ -140,6 +140,7 @@ def verify_traces(job: Job) -> dict[str, Any]:
         raise Interrupted("verification stopped", "the same command does it again")
     verdicts = judged(job, pairs, verdicts)
     write_structs(job.path("verify/verdicts.jsonl"), verdicts)
+    job.run.manifest.isolation = rungs(verdicts)
     counts = Counter(f"{v.aspect}_{v.outcome}" for v in latest(verdicts))
     return {"traces": len(pairs), **dict(sorted(counts.items()))}
 
@@ -152,7 +153,8 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide_by(section, annotated(job, store, lambda: read_pairs(job)), store)
+        ledger = annotated(job, store, lambda: read_pairs(job))
+        decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
@@ -254,6 +256,7 @@ def train_model(job: Job) -> dict[str, Any]:
         ),
         stopping=job.stopping,
         on_step=on_step,
+        pass_rates=pass_rates(job) if section.order == "easy_first" else {},
     )
     write_card(job.run.root)
     return dict(msgspec.to_builtins(report))

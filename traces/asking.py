@@ -52,8 +52,7 @@ class Asking:
 
     def all(self) -> None:
         """Ask for everything that the store lacks."""
-        plan, done = self._plan, self._done
-        self._source = (n for n in range(plan.places) if not done[n] and n not in plan.repeated)
+        self._source = self._plan.but(self._done)
 
     def waves(self, target: Target, store: TraceStore) -> Waves:
         """Ask in waves until each prompt has enough right answers."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from traces.errors import UserError
-from traces.record import RESPLIT, Message, Sampling, Trace, Usage
+from traces.record import Message, Sampling, Trace, Usage
+from traces.remembered import Spent, cost_of
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 2
@@ -93,13 +94,9 @@ class Budget:
         self._clock = clock
         self._start = clock()
 
-    def count(self, trace: Trace) -> None:
-        """Add a trace that the store already holds; one that was only split again is free."""
-        if RESPLIT in trace.flags:
-            return
-        self.spent.micro_usd += trace.cost_micro_usd or 0
-        self.spent.tokens += trace.usage.prompt + trace.usage.completion
-        self.spent.requests += 1
+    def count(self, spent: Spent) -> None:
+        """Add what was spent before, such as `TraceStore.spent`."""
+        self._add(self.spent, *spent)
 
     def reserve(self, key: str, messages: Sequence[Message], sampling: Sampling) -> bool:
         """Set the most aside that this request can cost; False where a cap forbids it."""
@@ -118,7 +115,7 @@ class Budget:
         """Put what the request cost in the place of what was set aside for it."""
         cost, tokens = self._open.pop(trace.key, (0, 0))
         self._add(self.reserved, -cost, -tokens, -1)
-        self.count(trace)
+        self.count(cost_of(trace))
 
     def _over(self, cost: int, tokens: int) -> str:
         """The cap that a request of this size would pass, in words."""

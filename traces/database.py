@@ -58,6 +58,20 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
+# What can be made again from prompts and traces, so older programs may neither know nor keep it:
+# the digests of what is wanted, and the sum of what the traces up to `upto` cost.
+_REMEMBERED = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS plan (
+    one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT, digest TEXT, body BLOB
+);
+CREATE TABLE IF NOT EXISTS spent (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    upto INTEGER, micro_usd INTEGER, tokens INTEGER, requests INTEGER
+);
+INSERT OR IGNORE INTO spent VALUES (1, 0, 0, 0, 0);
+COMMIT;
+"""
 _UPGRADE_1 = f"BEGIN IMMEDIATE; {_SCORES} PRAGMA user_version = 2; COMMIT;"
 
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "gpfs", "beegfs", "afs"}
@@ -74,7 +88,7 @@ class Database:
         Raises:
             DataError: not a trace store, a newer one, missing, or written to by somebody else.
         """
-        self.path = path
+        self.path, self.readonly = path, readonly
         self._stopping = stopping
         self._lock = threading.RLock()
         with ExitStack() as stack:
@@ -111,11 +125,17 @@ class Database:
             self._connection.executescript(_SCHEMA)
         elif not readonly and version == 1:
             self._connection.executescript(_UPGRADE_1)
+        if not readonly and not self.has("spent"):
+            self._connection.executescript(_REMEMBERED)
 
     def close(self) -> None:
         """Close the file and let other writers in."""
         with self._lock:
             self._resources.close()
+
+    def has(self, table: str) -> bool:
+        """Whether the file has a table of that name."""
+        return bool(self.query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT. Raises as `fold`."""

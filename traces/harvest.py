@@ -83,12 +83,14 @@ def harvest(
     if keep_beside := getattr(teacher, "keep_beside", None):
         keep_beside(store.path)  # a teacher that has to remember what it was asked
     if plan is None:
-        plan = Plan(prompts, teacher.record, samples, sampling, seed)
-    store.add_prompts(plan.distinct_prompts())
+        plan = Plan(prompts, teacher.record, samples, sampling, seed, store)
+    if not plan.known:
+        store.add_prompts(plan.distinct_prompts())
+        if plan.name:
+            store.keep_plan(plan.name, plan.digests)
     store.add_teacher(teacher.record)
     if budget is not None:
-        for trace in store.traces(latest=False):
-            budget.count(trace)
+        budget.count(store.spent())
     unfinished = store.unfinished()
     done = plan.attempts(store) >= 0
     done[plan.find(list(unfinished))] = False

@@ -72,6 +72,8 @@ class Ledger:
             raise CountError(
                 f"{len(self._unanswered)} requests got no trace, the first of them {key}"
             )
+        if not self.asked:
+            return
         stored = self._plan.attempts(self._store)
         missing = np.flatnonzero((self._answered > 0) & (stored != self._answered))
         if len(missing):

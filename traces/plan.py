@@ -15,8 +15,13 @@ import numpy.typing as npt
 from traces.digests import WIDTH, Index, digests_of
 from traces.keys import RequestKeys, content_hash, plain_sampling, teacher_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
+from traces.rows import StructFile
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
+
+VERSION = 1
+"""Of the way from a prompt to its keys."""
+_BLOCK = 1 << 14
 
 
 def seen_by(record: TeacherRecord, messages: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -61,7 +66,7 @@ class Plan:
         samples: Traces per prompt.
         sampling: `seed` in it is replaced by one for each sample.
         seed: From which those seeds are made, but for greedy decoding.
-        digests: The digests of the keys, place by place, where they are known already.
+        store: What it remembers of the same plan is not made again, where `prompts` is a file.
     """
 
     def __init__(
@@ -71,14 +76,22 @@ class Plan:
         samples: int,
         sampling: Sampling,
         seed: int,
-        digests: bytes | None = None,
+        store: TraceStore | None = None,
     ) -> None:
         self.prompts, self.samples = prompts, samples
         self._record = record
         self._sampling = plain_sampling(sampling)
         # Greedy decoding is the same whatever the run's seed.
         self._seed = seed if self._sampling.temperature else 0
-        self.digests = self._hashed() if digests is None else digests
+        self.name = ""
+        """What a store knows it by; empty where the prompts are not in a file."""
+        if isinstance(prompts, StructFile):
+            parts = [teacher_id(record), self._sampling, self._seed, samples]
+            self.name = content_hash([VERSION, prompts.digest, *parts])
+        known = store.plan(self.name) if store is not None and self.name else None
+        self.known = known is not None
+        """Whether the store remembered it; its prompts are stored then."""
+        self.digests: bytes | bytearray = self._hashed() if known is None else known
         repeated = Index(self.digests).repeated()
         self.repeated = frozenset(repeated.tolist())
         """Places whose key an earlier place has; nothing is asked there."""
@@ -106,11 +119,17 @@ class Plan:
         """The key that belongs at a place."""
         return self.digests[WIDTH * place : WIDTH * (place + 1)].hex()
 
+    def but(self, done: npt.NDArray[np.bool_]) -> Iterator[int]:
+        """The places that are wanted and not true in `done`, in the order of asking."""
+        for start in range(0, self.places, _BLOCK):
+            for place in np.flatnonzero(~done[start : start + _BLOCK]).tolist():
+                if start + place not in self.repeated:
+                    yield start + place
+
     def keys(self, among: npt.NDArray[np.bool_] | None = None) -> Iterator[str]:
         """The keys in the order of asking; only of the places that are true in `among`."""
-        for place in range(self.places):
-            if place not in self.repeated and (among is None or among[place]):
-                yield self.key(place)
+        left_out = np.zeros(self.places, dtype=np.bool_) if among is None else ~among
+        return (self.key(place) for place in self.but(left_out))
 
     def distinct_prompts(self) -> Iterator[Prompt]:
         """The prompts, those that occur twice once."""

@@ -63,7 +63,7 @@ def harvest_sharded(
         PartialError: a worker was lost; what it had stored is kept.
         Interrupted: `stopping` turned true.
     """
-    ray = _import_ray()
+    ray = import_ray("harvesting with several workers")
     count = _dealt(folder, shards or 4 * workers)
     hands = [[p for p in prompts if shard_of(p.id, count) == shard] for shard in range(count)]
     if not ray.is_initialized():
@@ -156,12 +156,13 @@ def _dealt(folder: Path, shards: int) -> int:
     return found
 
 
-def _import_ray() -> Any:
+def import_ray(purpose: str) -> Any:
+    """Ray, or the line that says how to get it for `purpose`."""
     try:
         import ray
         import ray.exceptions
     except ImportError as error:
         raise MissingDependencyError(
-            "harvesting with several workers needs Ray", "pip install 'trace-distill[scale]'"
+            f"{purpose} needs Ray", "pip install 'trace-distill[scale]'"
         ) from error
     return ray

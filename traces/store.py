@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from traces import codec
+from traces import codec, remembered
 from traces.database import DAMAGED, Database
 from traces.errors import DataError
 from traces.record import FINAL_STATUSES, Prompt, Score, TeacherRecord, Trace
@@ -126,7 +126,8 @@ class TraceStore:
         """
         durable = None if on_durable is None else partial(on_durable, trace)
         body = codec.encode(trace)
-        self._writing().add(Row(trace.key, trace.attempt, trace.status, body, durable))
+        spent = remembered.cost_of(trace)
+        self._writing().add(Row(trace.key, trace.attempt, trace.status, body, durable, spent))
 
     def flush(self) -> None:
         """Return when everything added is on disk. Raises as `add`."""
@@ -161,6 +162,24 @@ class TraceStore:
                 work(keys, attempts)
 
         self._database.fold(paged, ATTEMPTS)
+
+    def spent(self) -> tuple[int, int, int]:
+        """Micro-dollars, tokens and requests of all attempts, from the total that is kept."""
+
+        def between(low: int, high: int) -> Iterator[Trace]:
+            rows = self._pages("traces", "key", "seq > ? AND seq <= ?", [low, high])
+            return (self._decode(body, Trace, f"trace {key}") for key, body in rows)
+
+        return remembered.spent_in(self._database, between)
+
+    def keep_plan(self, name: str, digests: bytes | bytearray) -> None:
+        """Remember what is wanted, of which all prompts are stored. On disk when it returns."""
+        self._writing()
+        remembered.keep_plan(self._database, name, digests)
+
+    def plan(self, name: str) -> bytes | None:
+        """What `keep_plan` remembered last, if it had that name."""
+        return remembered.plan_of(self._database, name)
 
     def status_counts(self) -> dict[str, int]:
         """How many keys there are by the status of their latest attempt."""
@@ -226,7 +245,7 @@ class TraceStore:
     def scored(self) -> dict[str, set[str]]:
         """The keys of the scored traces by scorer, the scorer that came last at the end."""
         found: dict[str, set[str]] = {}
-        if self._has_scores():
+        if self._database.has("scores"):  # one of version 1 that is only read has not
             sql = "SELECT scorer, key FROM scores ORDER BY seq"
             for scorer, key in self._database.query(sql):
                 found.setdefault(scorer, set()).add(key)
@@ -238,15 +257,11 @@ class TraceStore:
         Raises:
             DataError: the row is damaged.
         """
-        if not self._has_scores():
+        if not self._database.has("scores"):
             return None
         sql = "SELECT body FROM scores WHERE key = ? AND scorer = ?"
         rows = self._database.query(sql, (key, scorer))
         return self._decode(rows[0][0], Score, f"the score of trace {key}") if rows else None
-
-    def _has_scores(self) -> bool:
-        """Whether the file has the table: one of version 1 that is only read has not."""
-        return bool(self._database.query("SELECT 1 FROM sqlite_master WHERE name = 'scores'"))
 
     def _pages(
         self, table: str, name: str, where: str, parameters: Sequence[Any]

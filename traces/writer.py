@@ -22,17 +22,26 @@ QUEUE_ROWS = 4096
 QUEUE_BYTES = 64 << 20
 
 _INSERT = "INSERT INTO traces (key, attempt, status, body) VALUES (?, ?, ?, ?)"
+_LAST = "SELECT coalesce(max(seq), 0) FROM traces"
+_SPENT = f"""
+UPDATE spent SET upto = ({_LAST}), micro_usd = micro_usd + ?, tokens = tokens + ?,
+requests = requests + ? WHERE upto = ?
+"""
 _INSERT_NEW = _INSERT.replace("INSERT", "INSERT OR IGNORE", 1)
 
 
 class Row(NamedTuple):
-    """One trace on its way to disk. `durable` is called after the commit."""
+    """One trace on its way to disk. `durable` is called after the commit.
+
+    `spent` is what it cost in micro-dollars, tokens and requests.
+    """
 
     key: str
     attempt: int
     status: str
     body: bytes
     durable: Callable[[], None] | None
+    spent: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def columns(self) -> tuple[str, int, str, bytes]:
@@ -130,13 +139,19 @@ class GroupWriter:
     def _write(self, group: list[Row]) -> list[Row]:
         """The rows of `group` that are now on disk: all but duplicates."""
 
+        def together(connection: sqlite3.Connection) -> None:
+            ((last,),) = connection.execute(_LAST)
+            connection.executemany(_INSERT, (r.columns for r in group))
+            _add_spent(connection, group, last)
+
         def one_by_one(connection: sqlite3.Connection) -> list[bool]:
-            return [connection.execute(_INSERT_NEW, r.columns).rowcount == 1 for r in group]
+            ((last,),) = connection.execute(_LAST)
+            new = [connection.execute(_INSERT_NEW, r.columns).rowcount == 1 for r in group]
+            _add_spent(connection, list(compress(group, new)), last)
+            return new
 
         try:
-            self._database.transaction(
-                lambda connection: connection.executemany(_INSERT, (r.columns for r in group))
-            )
+            self._database.transaction(together)
         except sqlite3.IntegrityError:
             inserted = self._database.transaction(one_by_one)
             first = group[inserted.index(False)]
@@ -167,3 +182,9 @@ class GroupWriter:
                 self._queued_bytes -= len(row.body)
             self._done += len(group)
             self._progress.notify_all()
+
+
+def _add_spent(connection: sqlite3.Connection, rows: list[Row], last: int) -> None:
+    """Add what `rows` cost to the running total, if that holds all up to row `last`."""
+    sums = [sum(row.spent[part] for row in rows) for part in range(3)]
+    connection.execute(_SPENT, (*sums, last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 from functools import cache
 from typing import NamedTuple, Protocol
 
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 
 from distill.assets import asset
-from distill.losses import nvrtc
+from distill.losses import cuda_cluster, nvrtc
 from distill.losses.batch import Rows
 from distill.losses.cuda_args import MAX_K, dense_args, gradient_view, padded_tile, sparse_args
 from distill.losses.driver import Kernel
 from distill.losses.options import LossOptions
+
+log = logging.getLogger(__name__)
 
 THREADS = 512
 
@@ -61,7 +64,7 @@ def specialisations(op: str) -> list[Spec]:
     """Every specialisation of `op` that can be asked for."""
     fp32, bf16 = torch.float32, torch.bfloat16
     dtypes = [(fp32, fp32), (fp32, bf16)]
-    if op == "sparse_rows":
+    if op != "dense_rows":
         dtypes.append((bf16, bf16))
     return [
         Spec(op, logit, gradient, warm, cap, two)
@@ -118,7 +121,7 @@ def compile_spec(spec: Compilable, arch: str, compiler: nvrtc.Library) -> nvrtc.
     """The cubin of one specialisation for `arch`."""
     folder = asset("cuda")
     source = (folder / f"{spec.op}.cu").read_text()
-    headers = {"common.cuh": (folder / "common.cuh").read_text()}
+    headers = {path.name: path.read_text() for path in folder.glob("*.cuh")}
     return nvrtc.compile_cubin(source, headers, arch, spec.defines(), compiler)
 
 
@@ -139,13 +142,51 @@ def launch(spec: Compilable, args: ctypes.Structure, tile: Tensor) -> None:
         _kernel(spec, torch.cuda.current_device()).launch(args, len(tile), THREADS)
 
 
+def clusters_unfit(spec: Spec, vocab: int) -> str:
+    """Why `spec` does not run with a cluster of blocks per row here, or "" if it does."""
+    if spec.op != "sparse_rows":
+        return f"{spec.op} is built for one block per row"
+    shared = cuda_cluster.slice_bytes(vocab, spec.logit.itemsize)
+    return cuda_cluster.switched_off() or _cluster_unfit(
+        _clustered(spec), torch.cuda.current_device(), shared
+    )
+
+
+def row_form(vocab: int) -> str:
+    """How a row of `vocab` fp32 logits is held on the current device, for a reader."""
+    spec = Spec("sparse_rows", torch.float32, torch.float32, False, False)
+    reason = clusters_unfit(spec, vocab)
+    row = f"a row of {vocab} fp32 logits"
+    if reason:
+        return f"{row} in one block, because {reason}"
+    return f"{row} in a cluster of {cuda_cluster.BLOCKS} blocks"
+
+
 def _launch(
     op: str, args: ctypes.Structure, tile: Tensor, rows: Rows, options: LossOptions
 ) -> Tensor:
-    """Run `op` with one block per row of `tile`; returns the gradient it leaves there."""
+    """Run `op` on the rows of `tile`; returns the gradient it leaves there."""
     spec = spec_for(op, tile, rows, options)
-    launch(spec, args, tile)
+    with torch.cuda.device(tile.device):
+        if clusters_unfit(spec, tile.shape[1]):
+            launch(spec, args, tile)
+        else:
+            shared = cuda_cluster.slice_bytes(tile.shape[1], tile.element_size())
+            kernel = _kernel(_clustered(spec), torch.cuda.current_device())
+            kernel.launch(args, cuda_cluster.BLOCKS * len(tile), THREADS, shared)
     return gradient_view(tile, spec.gradient)
+
+
+def _clustered(spec: Spec) -> Spec:
+    return spec._replace(op="sparse_cluster")
+
+
+@cache
+def _cluster_unfit(spec: Spec, device: int, shared: int) -> str:
+    major = torch.cuda.get_device_capability(device)[0]
+    reason = cuda_cluster.unfit(lambda: _kernel(spec, device), major, THREADS, shared)
+    log.info("rows of the loss: %s", f"one block each, because {reason}" if reason else "clusters")
+    return reason
 
 
 @cache

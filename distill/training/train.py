@@ -8,8 +8,9 @@ import resource
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from distill.run import write_struct
 from distill.teacher_rows import TeacherTable
 from distill.training.checkpoints import LogAndStop, last_checkpoint, points
 from distill.training.head import adapts_head, untie_head
+from distill.training.order import Order, arranged, sampling_strategy
 from distill.training.save import save_student
 from distill.training.teacher import ROW
 from distill.training.trainer import LossOptions, TraceTrainer, trained_tokens
@@ -58,6 +60,7 @@ class TrainOptions(NamedTuple):
     save_steps: int
     seed: int
     attention: str
+    order: Order = "random"
 
 
 def train_student(
@@ -71,8 +74,11 @@ def train_student(
     loss: LossOptions,
     stopping: Callable[[], bool],
     on_step: Callable[[int, int, float | None], None],
+    pass_rates: Mapping[str, float] = MappingProxyType({}),
 ) -> TrainReport:
     """Train on `rows` (Arrow) and write `student/`, `log.jsonl` and `report.json` into `folder`.
+
+    `pass_rates` of the rows' traces are for the order `easy_first`.
 
     Goes on from the last whole checkpoint, with the same losses as an uninterrupted run. The
     checkpoint with the lowest validation loss is the one saved, or the last where no rows are held
@@ -85,7 +91,7 @@ def train_student(
     quieten()
     started = time.monotonic()
     teacher = TeacherTable(rows.with_name("teacher.arrow")) if loss.kd else None
-    sides = load_rows(rows, taught=teacher is not None)
+    sides = load_rows(rows, taught=teacher is not None, order=options.order, pass_rates=pass_rates)
     tokenizer = load_tokenizer(model, revision)
     set_seed(options.seed)
     student = load_student(model, revision, options)
@@ -139,8 +145,14 @@ def quieten() -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
-def load_rows(path: Path, *, taught: bool = False) -> dict[str, list[dict[str, Any]]]:
-    """Rows by split, as `input_ids` and `labels` (-100 where the weight is 0).
+def load_rows(
+    path: Path,
+    *,
+    taught: bool = False,
+    order: Order = "random",
+    pass_rates: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows by split, as `input_ids` and `labels` (-100 where the weight is 0), in their `order`.
 
     Where they are `taught`, each has its number in the file too: that of its teacher's row.
 
@@ -148,7 +160,7 @@ def load_rows(path: Path, *, taught: bool = False) -> dict[str, list[dict[str, A
         DataError: no row is for training.
     """
     sides: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
-    for number, (row, split) in enumerate(read_rows(path)):
+    for number, (row, split) in arranged(enumerate(read_rows(path)), order, pass_rates):
         labels = [
             token if weight > 0 else -100
             for token, weight in zip(row.input_ids, row.weights, strict=True)
@@ -213,6 +225,7 @@ def arguments(
         remove_unused_columns=not keep_columns,
         seed=options.seed,
         data_seed=options.seed,
+        train_sampling_strategy=sampling_strategy(options.order),
     )
 
 

@@ -66,8 +66,8 @@ UNREADABLE = [
         "bad choice",
         "kind: solver",
         "kind: sovler",
-        "error: r.yaml:7: teacher.kind: needs one of local, endpoint, file, solver, not 'sovler'; "
-        "did you mean solver?\n",
+        "error: r.yaml:7: teacher.kind: needs one of local, vllm, endpoint, file, store, solver, "
+        "not 'sovler'; did you mean solver?\n",
     ),
     (
         "duplicate key",

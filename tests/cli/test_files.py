@@ -88,6 +88,30 @@ def test_dedup_names_the_row_that_stays_and_the_exact_similarity(
     assert [r["jaccard"] for r in lines(out)[2:4]] == [0.987, 1.0]
 
 
+def test_dedup_of_several_files_numbers_rows_on_and_goes_on_in_its_folder(
+    distill: Distill, tmp_path: Path
+) -> None:
+    one = write(tmp_path / "1.jsonl", [{"text": prose(1)}, {"text": prose(2)}])
+    two = write(tmp_path / "2.jsonl", [{"text": prose(1) + " end"}])
+    first = distill("dedup", one, two, "--work", tmp_path / "work")
+    assert (first.code, first.err) == (0, "3 rows, 2 kept, 1 copies\n")
+    assert [(r["row"], r["cluster"]) for r in lines(first.out)] == [(0, 0), (1, 1), (2, 0)]
+    assert distill("dedup", one, two, "--work", tmp_path / "work") == first
+    refused = distill("dedup", one, "--work", tmp_path / "work")
+    assert (refused.code, refused.out) == (2, "")
+    assert "begun with other files" in refused.err
+
+
+def test_a_rank_of_dedup_does_its_work_and_prints_no_rows(distill: Distill, tmp_path: Path) -> None:
+    path = write(tmp_path / "1.jsonl", [{"text": prose(1)}, {"text": prose(1)}])
+    share = ["dedup", path, "--work", tmp_path / "work", "--world", "1"]
+    assert distill(*share, "--rank", "0").out == ""
+    assert (tmp_path / "work/keep.jsonl").read_text().count("\n") == 2
+    assert distill(*share, "--print-slurm").out.startswith("#!/bin/bash\n")
+    for wrong in (["--rank", "0"], ["--rank", "1", "--work", tmp_path / "work", "--world", "1"]):
+        assert distill("dedup", path, *wrong).code == 2
+
+
 def test_decontaminate_labels_what_it_finds_and_counts_per_file(
     distill: Distill, tmp_path: Path
 ) -> None:

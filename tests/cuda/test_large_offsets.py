@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.losses.cuda_args import dense_args, gradient_view, sparse_args
+from distill.losses.cuda_cluster import slice_bytes
 from distill.losses.cuda_score import score_args
 from distill.losses.options import Divergence, LossOptions
 from tests.cuda import test_dense_rows as dense_rows
@@ -39,6 +40,17 @@ def test_sparse_rows(kernels: ctypes.CDLL, spaced: list[Tensor]) -> None:
     tile, losses = spaced[0].copy_(case.logits), torch.empty(ROWS)
     args = sparse_args(tile, case.rows, options, losses)
     kernels.run_sparse_rows(ctypes.byref(args), 4, 2, ctypes.c_longlong(ROWS), 32, 0)
+    got = losses, gradient_view(tile, BF16)
+    sparse_rows.agree(got, sparse_rows.expected(case, options), BF16)
+
+
+def test_sparse_cluster(kernels: ctypes.CDLL, spaced: list[Tensor]) -> None:
+    case, options = sparse_rows.make(torch.float32, n=3), LossOptions(0.5, kd=Divergence("jsd"))
+    tile, losses = spaced[0].copy_(case.logits), torch.empty(ROWS)
+    args = sparse_args(tile, case.rows, options, losses)
+    shared = ctypes.c_size_t(slice_bytes(301, 4))
+    rows = ctypes.c_longlong(ROWS)
+    kernels.run_sparse_cluster(ctypes.byref(args), 4, 2, rows, 32, 0, shared)
     got = losses, gradient_view(tile, BF16)
     sparse_rows.agree(got, sparse_rows.expected(case, options), BF16)
 

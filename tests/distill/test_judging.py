@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from distill.artifacts import Manifest
 from distill.recipe_file import LoadedRecipe, load_recipe
+from distill.run import read_struct
 from tests.fault_server import Answer, Ask, FaultServer, error, good
 from tests.tiny_recipe import Recorder, run
 from traces.errors import DataError, RecipeError, TeacherError
 from traces.record import Verdict
 from traces.rows import read_structs
 from traces.store import TraceStore
+from traces.verify.isolation import best
 from traces.verify.judge import Judgement
 
 RECIPE = """\
@@ -178,6 +181,21 @@ def test_rubrics_need_a_judge_whose_quotes_occur_in_the_answer(tmp_path: Path) -
     assert outcomes(tmp_path / "run")["open?"] == ["unknown", "right"]
     found = read_structs(tmp_path / "run/verify/judged.jsonl", Judgement)
     assert sorted(j.score or 0.0 for j in found) == [0.0] * 5 + [0.75]
+
+
+def test_the_manifest_names_what_programs_ran_in(tmp_path: Path) -> None:
+    def program(ask: Ask) -> Answer:
+        return good("```python\ndef f(x):\n    return x + 1\n```")
+
+    with FaultServer(program) as server:
+        recipe(tmp_path, server.url)
+        row = {"question": "Add one.", "answer": {"entry": "f", "tests": [[[1], 2]]}}
+        (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n")
+        path = tmp_path / "r.yaml"
+        path.write_text(RECIPE % (", verifier: code", server.url, ""))
+        run(load_recipe(path), tmp_path / "run", upto="verify")
+    manifest = read_struct(tmp_path / "run/manifest.json", Manifest)
+    assert manifest.isolation == [best() or "none"]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_good_recipe_is_read_with_its_source(folder: Path) -> None:
         ),
         (
             "verify: {zzz: 1}",
-            "r.yaml:13: verify.zzz: unknown key; allowed: steps, timeout_s, workers",
+            "r.yaml:13: verify.zzz: unknown key; allowed: steps, timeout_s, workers, judge",
         ),
         (
             "train:\n  epochs: three",

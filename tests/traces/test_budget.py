@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from traces.budget import Budget, Caps, Price, worst_usage
 from traces.errors import UserError
 from traces.record import Message, Sampling, Trace, Usage
+from traces.remembered import cost_of
 
 MESSAGES = (Message("user", "What is two and two?"),)
 SAMPLING = Sampling(max_tokens=1000)
@@ -66,7 +67,7 @@ def test_what_is_in_flight_may_make_room_so_only_an_empty_flight_reaches_the_cap
 def test_requests_and_hours_are_capped_and_earlier_runs_count() -> None:
     now = [0.0]
     budget = Budget(Caps(requests=2, hours=1.0), None, clock=lambda: now[0])
-    budget.count(trace("before"))
+    budget.count(cost_of(trace("before")))
     assert budget.reserve("a", MESSAGES, SAMPLING)
     budget.settle(trace("a"))
     assert not budget.reserve("b", MESSAGES, SAMPLING)

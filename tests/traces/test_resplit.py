@@ -9,6 +9,7 @@ import pytest
 from tests.tiny_traces import SOLVED, make_prompt, make_trace
 from traces.budget import Budget, Caps
 from traces.record import Trace
+from traces.remembered import cost_of
 from traces.resplit import note_of, resplit
 from traces.store import TraceStore
 
@@ -81,6 +82,6 @@ def test_the_status_follows_the_answer(
 
 def test_a_resplit_trace_is_not_paid_for_again() -> None:
     budget = Budget(Caps(requests=5), None)
-    budget.count(old())
-    budget.count(old(flags=("resplit",)))
+    budget.count(cost_of(old()))
+    budget.count(cost_of(old(flags=("resplit",))))
     assert budget.spent.requests == 1

@@ -53,7 +53,8 @@ def test_a_fault_that_hits_one_in_three_costs_no_trace(tmp_path: Path, fault: st
 def test_connections_that_close_when_idle_cost_no_trace(tmp_path: Path, idle_s: float) -> None:
     closing = Answer(good().body, hang_up=True, hang_up_after_s=idle_s)
     with FaultServer(lambda _: closing) as server:
-        counts = run(tmp_path, endpoint(server, concurrency=8, backoff_s=0.005), 100)
+        teacher = endpoint(server, concurrency=8, retries=20, backoff_s=0.005)
+        counts = run(tmp_path, teacher, 100)
         books_agree(tmp_path, server, counts)
 
 

@@ -86,12 +86,17 @@ def copies(a: Pair, b: Pair, threshold: float) -> float | None:
     return alike if same and similarity(a.question, b.question) >= threshold else None
 
 
+def banding(threshold: float) -> tuple[int, int]:
+    """Places of a band, and how many places of two sketches must agree for a candidate."""
+    rows = 4 if threshold >= 0.65 else 2 if threshold >= 0.35 else 1
+    return rows, int(max(0.0, threshold - _MARGIN) * PLACES)
+
+
 class _Index:
     """An open-addressing table from a band's content to the last text that had it."""
 
     def __init__(self, sketches: npt.NDArray[np.uint32], threshold: float) -> None:
-        self.rows = 4 if threshold >= 0.65 else 2 if threshold >= 0.35 else 1
-        self.least = int(max(0.0, threshold - _MARGIN) * PLACES)
+        self.rows, self.least = banding(threshold)
         self.sketches = sketches
         bands = PLACES // self.rows
         size = 1 << max(10, int(np.ceil(np.log2(max(1, len(sketches)) * bands * 1.5))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from traces.curate.overlap import find_overlaps
 from traces.curate.texts import Texts, text_of
@@ -26,6 +26,10 @@ class DedupRow(NamedTuple):
     cluster: int
     kept: bool
     jaccard: float
+
+    def as_line(self) -> dict[str, Any]:
+        """What is printed of it."""
+        return {**self._asdict(), "jaccard": round(self.jaccard, 4)}
 
 
 class OverlapRow(NamedTuple):
@@ -51,12 +55,23 @@ def dedup_rows(path: Path, *, field: str, threshold: float, faults: Faults) -> I
     """
     with Texts(path, field, faults) as texts:
         found = _copies(texts, threshold)
+    yield from rows_of(found)
+
+
+def rows_of(found: Copies) -> Iterator[DedupRow]:
+    """One result per text in order."""
     for number, same in enumerate(found.same_as.tolist()):
         if found.copy_of[same] >= 0:
             alike = float(found.similarity[same])
             yield DedupRow(number, int(found.copy_of[same]), False, alike)
         else:
             yield DedupRow(number, same, same == number, 1.0)
+
+
+def text_digest(text: str) -> bytes:
+    """128 bits, the same for the same text."""
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _copies(texts: Texts, threshold: float) -> Copies:
@@ -72,8 +87,7 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     for number, text in texts.every():
         if number == len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        data = text.encode("utf-8", "surrogatepass")
-        digests.append(hashlib.blake2b(data, digest_size=16).digest())
+        digests.append(text_digest(text))
         if text:
             length, sketches[number] = sketch(text)
             lengths.append((length, number))

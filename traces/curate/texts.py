@@ -12,7 +12,7 @@ from traces.codec import without_surrogates
 from traces.errors import DataError
 from traces.jsonio import Fault, Faults, Row, read_each
 
-_PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
+PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
 
 
 class Texts:
@@ -30,7 +30,7 @@ class Texts:
         if not path.is_file():
             raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         self.size = path.stat().st_size
-        self._file = path.open("rb") if path.suffix in _PLAIN else None
+        self._file = path.open("rb") if path.suffix in PLAIN else None
 
     def __len__(self) -> int:
         return len(self._starts) or len(self._kept)
@@ -66,7 +66,8 @@ class Texts:
         if self._file is None:
             return self._kept[number]
         self._file.seek(self._starts[number])
-        value = text_of(self._row(number, self._file.readline()), (self.field,))
+        line = self._file.readline()
+        value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
         return value if isinstance(value, str) else ""
 
     def _rows(self) -> Iterator[Row | Fault]:
@@ -77,16 +78,17 @@ class Texts:
         for number, line in enumerate(self._file, 1):
             if line.strip():
                 self._starts.append(start)
-                yield self._row(number, line)
+                yield parse_row(f"{self.path}:{number}", line)
             start += len(line)
 
-    def _row(self, number: int, line: bytes) -> Row | Fault:
-        place = f"{self.path}:{number}"
-        try:
-            value = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return _slowly(place, line)
-        return Row(place, value) if isinstance(value, dict) else Fault(place, "not a JSON object")
+
+def parse_row(place: str, line: bytes) -> Row | Fault:
+    """The row that a line holds."""
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _slowly(place, line)
+    return Row(place, value) if isinstance(value, dict) else Fault(place, "not a JSON object")
 
 
 def _slowly(place: str, line: bytes) -> Row | Fault:

@@ -10,7 +10,7 @@ from traces.record import Outcome
 from traces.verify.check import Check
 from traces.verify.text import canonical
 
-VERIFIER = "choice@1"
+VERIFIER = "choice@2"
 _WORD = re.compile(r"[A-Za-z]{2,}|(?<![A-Za-z])(?:a|i)(?![A-Za-z])")
 _WRAP = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s?\{([^{}]*)\}")
 _LEADING = re.compile(

@@ -191,7 +191,7 @@ def _verdict(trace: Trace, check: Check, steps: bool = False) -> Verdict:
 
 _VERIFIERS = {
     "math": math.VERIFIER,
-    "science": "science@1",
+    "science": "science@2",
     "choice": choice.VERIFIER,
     "text": text.VERIFIER,
 }

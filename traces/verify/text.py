@@ -7,7 +7,7 @@ import unicodedata
 
 from traces.verify.check import Check
 
-VERIFIER = "text@1"
+VERIFIER = "text@2"
 _WRAP = re.compile(r"\\(?:text|mathrm|mbox|textbf)\s?\{([^{}]*)\}")
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distill.losses import Divergence, SparseTeacher, fused_linear_loss
+from distill.losses.cuda_cluster import SWITCH
 from distill.losses.options import Kind
 
 pytestmark = [
@@ -16,12 +17,20 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("clusters", ["0", "1"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize(
     "kind", [None, "forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl"]
 )
-def test_loss_and_gradients(kind: Kind | None, temperature: float, dtype: torch.dtype) -> None:
+def test_loss_and_gradients(
+    kind: Kind | None,
+    temperature: float,
+    dtype: torch.dtype,
+    clusters: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(SWITCH, clusters)
     gen = torch.Generator("cuda").manual_seed(0)
     n, vocab, width, k = 300, 50257, 256, 20
 

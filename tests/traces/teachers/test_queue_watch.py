@@ -35,7 +35,7 @@ def test_the_width_rests_while_requests_wait_inside_the_server(
         server.metrics = lambda count: f"vllm:num_requests_waiting {max(0, count - 8)}.0"
         counts = run(tmp_path, endpoint(server, concurrency=400, profile=profile), 1200)
         books_agree(tmp_path, server, counts)
-        assert (server.most_in_flight < 250) == held
+        assert (server.most_in_flight < 350) == held
 
 
 def test_a_server_without_metrics_is_asked_once_and_harvested_all_the_same(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from benchmarks.school_answers import hostile, solutions
 from traces.record import Reference
 from traces.verify.check import Check
@@ -33,12 +35,13 @@ def test_school_mathematics_is_judged_as_labelled_mostly_without_algebra() -> No
     assert sum(isinstance(check, Check) for check in begun) >= 0.8 * len(begun)
 
 
-def test_hostile_answers_are_never_right_and_lose_no_worker() -> None:
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.exhaustive)])
+def test_hostile_answers_are_never_right_and_lose_no_worker(count: int) -> None:
     with Pool(workers=1, timeout_s=1.0) as pool:
         reference = Reference("math", "5x")
         checks = [
             score_text(reference, response, lenient=False, pool=pool)
-            for response in hostile(500, seed=3)
+            for response in hostile(count, seed=3)
         ]
         assert score_text(reference, "\\boxed{x*5}", lenient=False, pool=pool).outcome == "right"
     assert {check.outcome for check in checks} == {"wrong", "unknown"}
