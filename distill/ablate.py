@@ -138,7 +138,7 @@ def _tokens(recipe: str, overrides: Sequence[str], name: str, shared: Path) -> i
     if ledger is None:
         raise DataError(f"{shared}: the ledger is missing", "delete the folder and begin again")
     with TraceStore.open(shared / "harvest/traces.sqlite", readonly=True) as store:
-        decisions = decide_by(loaded.recipe.curate, ledger, store)
+        decisions = decide_by(loaded.recipe.curate, ledger, store, shared / "annotate")
     kept = sum(int(n) for n, d in zip(ledger.tokens, decisions, strict=True) if d.kept)
     if not kept:
         raise DataError(f"the arm {name} keeps no trace", "leave it out by --arms")

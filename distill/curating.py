@@ -5,31 +5,62 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
-from msgspec import to_builtins
+from msgspec import MsgspecError, Struct, json, to_builtins
 
 from distill.job import Job
-from distill.recipe import Curate, Overlap
+from distill.recipe import Curate, Overlap, Semantic
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
 from traces.curate.select import Selection, pass_rate
+from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
 from traces.errors import DataError
+from traces.jsonio import write_json
 from traces.keys import content_hash
 from traces.record import Decision, Prompt, Trace, Verdict
 from traces.rows import read_structs
 from traces.store import TraceStore
 
 
-def decide_by(section: Curate, ledger: Ledger, store: TraceStore) -> list[Decision]:
-    """The decisions of a recipe's section on what a ledger says of the traces in `store`."""
+class _Pairs(Struct):
+    made_of: str
+    pairs: list[Alike]
+
+
+def decide_by(section: Curate, ledger: Ledger, store: TraceStore, folder: Path) -> list[Decision]:
+    """The decisions of a recipe's section on what a ledger says of the traces in `store`.
+
+    Pairs of alike questions, where the recipe asks for them, are noted in `folder`.
+    """
+    semantic = section.semantic
     return decide(
         ledger,
-        **section.model_dump(exclude={"overlap", "select", "surgery"}),
+        **section.model_dump(exclude={"overlap", "select", "semantic", "surgery"}),
         overlap_coverage=section.overlap.coverage if section.overlap else None,
         selection=Selection(**section.select.model_dump()) if section.select else None,
+        alike=noted_pairs(semantic, store, folder / "alike.json") if semantic else (),
+        alike_from=semantic.threshold if semantic else 1.0,
         item_of=partial(item_of, store),
     )
+
+
+def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]:
+    """Pairs of alike questions: read where they were made of the same, else made and written."""
+    prompts = list(store.prompts())
+    floor = min(FLOOR, section.threshold)
+    made_of = content_hash([section.encoder, floor, sorted(prompt.id for prompt in prompts)])
+    if path.exists():
+        try:
+            noted = json.decode(path.read_bytes(), type=_Pairs)
+        except MsgspecError as error:
+            raise DataError(f"{path}: {error}", "delete it") from error
+        if noted.made_of == made_of:
+            return noted.pairs
+    pairs = alike_questions(prompts, load_encoder(section.encoder), floor=floor)
+    write_json(path, _Pairs(made_of, pairs))
+    return pairs
 
 
 def annotated(

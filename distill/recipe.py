@@ -64,6 +64,15 @@ class Select(Section):
         return self
 
 
+class Semantic(Section):
+    """Which questions ask the same in other words. Those with different numbers never do."""
+
+    encoder: str = Field(
+        description="A sentence-transformers model, or your own `package.module:function`."
+    )
+    threshold: Share = Field(0.95, description="Cosine similarity from which one of two goes.")
+
+
 class Curate(Section):
     """Which traces are kept. Each rule can be switched off by null."""
 
@@ -97,6 +106,9 @@ class Curate(Section):
         ["secrets", "personal"],
         description="Edits of kept traces, each recorded: masks of secrets and of e-mail addresses "
         "and phone numbers; cuts of loops, of text after the boxed answer, of phrases.",
+    )
+    semantic: Semantic | None = Field(
+        None, description="Drop questions that ask the same in other words; off if unset."
     )
     select: Select | None = Field(None, description="A budget and a mix; all is kept if unset.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from distill.recipe import (
@@ -42,6 +43,26 @@ def missing(recipe: Recipe, base: Path) -> Iterator[tuple[Place, str]]:
             if not os.environ.get(name):
                 problem = f"the environment variable {name} is not set; run `export {name}=...`"
                 yield (*where, "api_key_env"), problem
+    if recipe.curate.semantic is not None:
+        module = _module_of(recipe.curate.semantic.encoder)
+        if not _found(module):
+            problem = f"no module {module!r}; pip install it"
+            if module == "sentence_transformers":
+                problem = f"no module {module!r}; pip install 'trace-distill[semantic]'"
+            yield ("curate", "semantic", "encoder"), problem
+
+
+def _module_of(encoder: str) -> str:
+    """The module that an encoder comes from: its own, or that of models by name."""
+    module, _, attribute = encoder.partition(":")
+    return module if attribute else "sentence_transformers"
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _files(recipe: Recipe) -> Iterator[tuple[Place, str]]:

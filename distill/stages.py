@@ -153,7 +153,8 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        decisions = decide_by(section, annotated(job, store, lambda: read_pairs(job)), store)
+        ledger = annotated(job, store, lambda: read_pairs(job))
+        decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)

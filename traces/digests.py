@@ -6,12 +6,15 @@ A digest is the 16 bytes that a key of 32 hex digits spells. Blocks of digests a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 WIDTH = 16
 _KIND = f"S{WIDTH}"
+_PARTS = 16
+"""By their first hex digit."""
 Places = npt.NDArray[np.int64]
 
 
@@ -40,24 +43,57 @@ def _digest(name: str) -> bytes:
 
 
 class Index:
-    """Finds digests in a block. Takes 24 bytes for each while it lives."""
+    """Finds digests in a block, part by part, so that it takes little beside the block.
+
+    Quick where digests are looked for in their order: the part that was last used is kept.
+    """
 
     def __init__(self, block: bytes | bytearray) -> None:
-        digests = np.frombuffer(block, _KIND)
-        self._order = np.argsort(digests, kind="stable")
-        self._sorted = digests[self._order]
+        self._digests = np.frombuffer(block, _KIND)
+        self._parts = _part_of(self._digests)
+        self._last: tuple[int, _Part] | None = None
 
     def find(self, block: bytes) -> Places:
         """The place of each digest of `block`, the first where there are several; -1 for none."""
         wanted = np.frombuffer(block, _KIND)
-        if not len(self._sorted):
-            return np.full(len(wanted), -1, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        found: Places = np.where(self._sorted[at] == wanted, self._order[at], -1)
+        found = np.full(len(wanted), -1, dtype=np.int64)
+        parts = _part_of(wanted)
+        for number in np.unique(parts).tolist():
+            here = np.flatnonzero(parts == number)
+            part = self._part(number)
+            if len(part.digests):
+                at = np.searchsorted(part.digests, wanted[here])
+                at = np.minimum(at, len(part.digests) - 1)
+                hit = part.digests[at] == wanted[here]
+                found[here[hit]] = part.places[at[hit]]
         return found
 
     def repeated(self) -> Places:
         """The places of digests that occur at an earlier place too."""
-        again = self._sorted[1:] == self._sorted[:-1]
-        places: Places = self._order[1:][again]
-        return places
+        found = []
+        for number in range(_PARTS):
+            part = self._part(number)
+            found.append(part.places[1:][part.digests[1:] == part.digests[:-1]])
+        return np.concatenate(found)
+
+    def _part(self, number: int) -> _Part:
+        if self._last is None or self._last[0] != number:
+            self._last = None  # free it first
+            places = np.flatnonzero(self._parts == number)
+            digests = self._digests[places]
+            order = np.argsort(digests, kind="stable")
+            self._last = number, _Part(digests[order], places[order])
+        return self._last[1]
+
+
+class _Part(NamedTuple):
+    """The digests that begin alike, sorted, and the place of each."""
+
+    digests: npt.NDArray[np.bytes_]
+    places: Places
+
+
+def _part_of(digests: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
+    first = digests.view(np.uint8)[::WIDTH]
+    parts: npt.NDArray[np.uint8] = first >> np.uint8(4)
+    return parts

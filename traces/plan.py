@@ -91,12 +91,12 @@ class Plan:
         known = store.plan(self.name) if store is not None and self.name else None
         self.known = known is not None
         """Whether the store remembered it; its prompts are stored then."""
-        self.digests = self._hashed() if known is None else known
+        self.digests: bytes | bytearray = self._hashed() if known is None else known
         repeated = Index(self.digests).repeated()
         self.repeated = frozenset(repeated.tolist())
         """Places whose key an earlier place has; nothing is asked there."""
 
-    def _hashed(self) -> bytes:
+    def _hashed(self) -> bytearray:
         keys = RequestKeys(teacher_id(self._record), self._sampling)
         digests = bytearray()
         for prompt in self.prompts:
@@ -104,7 +104,7 @@ class Plan:
                 self._seen(prompt),
                 [sample_seed(self._seed, prompt.id, sample) for sample in range(self.samples)],
             )
-        return bytes(digests)
+        return digests
 
     def __len__(self) -> int:
         """How many traces are wanted."""

@@ -43,7 +43,7 @@ def spent_in(database: Database, between: Callable[[int, int], Iterable[Trace]])
     return total
 
 
-def keep_plan(database: Database, name: str, body: bytes) -> None:
+def keep_plan(database: Database, name: str, body: bytes | bytearray) -> None:
     """Remember the digests of what is wanted, in the place of an earlier plan's."""
     if len(body) <= MOST_BYTES:
         row = name, _digest(body), body
@@ -59,5 +59,5 @@ def plan_of(database: Database, name: str) -> bytes | None:
     return rows[0][1] if rows and _digest(rows[0][1]) == rows[0][0] else None
 
 
-def _digest(body: bytes) -> str:
+def _digest(body: bytes | bytearray) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()

@@ -172,7 +172,7 @@ class TraceStore:
 
         return remembered.spent_in(self._database, between)
 
-    def keep_plan(self, name: str, digests: bytes) -> None:
+    def keep_plan(self, name: str, digests: bytes | bytearray) -> None:
         """Remember what is wanted, of which all prompts are stored. On disk when it returns."""
         self._writing()
         remembered.keep_plan(self._database, name, digests)

@@ -17,7 +17,7 @@ from distill.run import read_struct
 from tests.tiny_recipe import Recorder, run, tiny_recipe
 from traces.curate.ledger import load_ledger, save_ledger
 from traces.curate.surgery import Edit
-from traces.errors import DataError, Interrupted, UserError
+from traces.errors import DataError, Interrupted, RecipeError, UserError
 from traces.record import Decision, Prompt, Trace
 from traces.rows import read_structs
 from traces.store import TraceStore
@@ -216,6 +216,32 @@ def test_another_threshold_decides_again_from_the_same_ledger(
     assert rules == {"kept", "budget"}
     run(tiny_recipe(copied, tiny_model, "curate.overlap.ngram=5"), copied / "run", upto="curate")
     assert path.stat().st_mtime_ns > before
+
+
+def test_alike_questions_are_noted_once_and_another_threshold_decides_again(
+    copied: Path, tiny_model: Path
+) -> None:
+    wanted = ["curate.semantic.encoder=tests.tiny_recipe:encode"]
+    run(tiny_recipe(copied, tiny_model, *wanted), copied / "run", upto="curate")
+    noted = copied / "run/annotate/alike.json"
+    found = msgspec.json.decode(noted.read_bytes())
+    prompts = [p.id for p in read_structs(copied / "run/prompts/training.jsonl", Prompt)]
+    pair = [*sorted(prompts[:2]), 0.91]
+    noted.write_bytes(msgspec.json.encode({**found, "pairs": [pair]}))
+    loaded = tiny_recipe(copied, tiny_model, *wanted, "curate.semantic.threshold=0.9")
+    _, said = run(loaded, copied / "run", upto="curate")
+    assert said.ran == ["curate"]
+    decisions = read_structs(copied / "run/curate/decisions.jsonl", Decision)
+    (gone,) = [d for d in decisions if not d.kept]
+    assert (gone.rule, gone.threshold) == ("semantic_duplicate", 0.9)
+    assert gone.value == f"0.9100 of {({*pair[:2]} - {gone.prompt_id}).pop()}"
+
+
+def test_an_encoder_that_is_not_there_is_named_before_the_run(
+    copied: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"curate\.semantic\.encoder: no module 'no_such'"):
+        tiny_recipe(copied, tiny_model, "curate.semantic.encoder=no_such:encode")
 
 
 def test_what_surgery_did_to_a_row_is_recorded(copied: Path, tiny_model: Path) -> None:

@@ -38,3 +38,10 @@ def test_names_that_are_no_digests_are_left_out() -> None:
     mixed[2] = "F" * 32  # keys are written small: this is another name
     block, places = digests_of(mixed)
     assert (block.hex(), places.tolist()) == (good[0] + good[2], [0, 4])
+
+
+def test_digests_are_found_in_any_order_of_asking() -> None:
+    held = [os.urandom(WIDTH) for _ in range(500)]
+    asked = held[::-1] + sorted(held)
+    found = Index(b"".join(held)).find(b"".join(asked)).tolist()
+    assert [held[place] for place in found] == asked

@@ -17,6 +17,7 @@ overlap              its question is an evaluation question
 wrong_answer         by `policy`; a text without any answer counts as wrong
 unverified           `strict` only: the verdict is unknown, or there is none
 wrong_steps          a step checker found a wrong step
+semantic_duplicate   its question asks what a kept one asks (`traces.curate.semantic`; optional)
 exact_duplicate      the same question and trace as a kept one
 near_duplicate       nearly so
 per_prompt           its question has enough without it
@@ -39,6 +40,7 @@ from traces.curate.annotate import Item, annotate, compared
 from traces.curate.drops import Drops, Mask
 from traces.curate.ledger import OUTCOMES, RIGHT, UNKNOWN, WRONG, Ledger
 from traces.curate.select import Selection, select
+from traces.curate.semantic import Alike, drop_alike
 from traces.curate.spread import spread
 from traces.record import Decision, Prompt
 
@@ -59,6 +61,7 @@ RULES = (
     "wrong_answer",
     "unverified",
     "wrong_steps",
+    "semantic_duplicate",
     "exact_duplicate",
     "near_duplicate",
     "per_prompt",
@@ -120,9 +123,14 @@ def decide(
     overlap_coverage: float | None,
     per_prompt: int | None,
     selection: Selection | None = None,
+    alike: Sequence[Alike] = (),
+    alike_from: float = 1.0,
     item_of: Callable[[str], Item],
 ) -> list[Decision]:
-    """One decision per row, in their order. None switches the rule off that it belongs to."""
+    """One decision per row, in their order. None switches the rule off that it belongs to.
+
+    `alike` are pairs of questions, of which one goes where they are alike by `alike_from`.
+    """
     drops = Drops(ledger)
     _structure(drops, keep_truncated, require_reasoning)
     drops.below("too_short", ledger.tokens, min_tokens)
@@ -135,6 +143,8 @@ def decide(
     if overlap_coverage is not None:
         _overlapping(drops, overlap_coverage)
     _wrong(drops, policy, wrong_steps == "drop")
+    if alike:
+        drop_alike(drops, alike, alike_from)
     _duplicates(drops, near_duplicate, item_of)
     if per_prompt is not None:
         _surplus(drops, per_prompt)
