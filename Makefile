@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 0
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+  -c constraints.txt -e
 
 .PHONY: quickstart quickstart-teacher test test-exhaustive lint fmt bench clean
 
@@ -16,9 +17,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 	$(INSTALL) '.[train]'
 	@touch $@
 
-.venv/.installed-test: .venv/.installed
+.venv/.installed-test: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[train,test]'
-	@touch $@
+	@touch .venv/.installed $@
 
 quickstart: .venv/.installed
 	$(BIN)/distill run quickstart --seed $(SEED) --run-dir runs/quickstart-$(SEED)
@@ -31,7 +32,7 @@ quickstart-teacher: .venv/.installed
 test: lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# Every kernel specialisation for every architecture, ten thousand hostile answers: some minutes more.
+# What CI has no time for: all kernels for all architectures, 10,000 hostile answers, Ray, two ranks.
 test-exhaustive: .venv/.installed-test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m exhaustive
 

@@ -127,6 +127,7 @@ evaluate: {problems: [{kind: task, task: largest-of-four, count: 4}], max_tokens
 """
 
 
+@pytest.mark.exhaustive
 def test_interrupted_training_goes_on_to_the_same_losses(tmp_path: Path, tiny_model: Path) -> None:
     logs = {}
     for name in ("whole", "interrupted"):
@@ -158,6 +159,7 @@ def losses(log: list[dict[str, Any]]) -> list[tuple[int, float]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_the_same_command_goes_on(
     tmp_path: Path, tiny_model: Path

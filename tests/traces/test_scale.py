@@ -37,6 +37,7 @@ def run(model: Path, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_workers_make_what_one_process_makes_and_resume(
     tiny_model: Path, tmp_path: Path

@@ -57,6 +57,7 @@ def train(model: Path, folder: Path, processes: int, batch: int) -> dict[str, di
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_train_as_one(tiny_model: Path, tmp_path: Path) -> None:
     one = train(tiny_model, tmp_path / "one", processes=1, batch=4)
