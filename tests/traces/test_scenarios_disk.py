@@ -62,12 +62,18 @@ def holds_traces(folder: Path) -> bool:
 def test_killed_at_each_system_call_of_the_writer_it_loses_nothing(
     tmp_path: Path, faulty: Children
 ) -> None:
+    hit = 0
     for at in range(1, system_calls(faulty, tmp_path) + 1):
         folder = tmp_path / str(at)
         folder.mkdir()
         killed = write(faulty, folder, at, 1, TORN if at % 2 else KILL)
-        assert killed.code == -9, at
+        if killed.code == 0:  # commits are grouped by time, so the number of calls varies
+            assert killed.number("calls") < at
+        else:
+            assert killed.code == -9, at
+            hit += 1
         goes_on(faulty, folder, killed)
+    assert hit > 30
 
 
 @pytest.mark.slow

@@ -31,9 +31,9 @@ def test_the_width_rests_while_requests_wait_inside_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, held: bool
 ) -> None:
     monkeypatch.setattr(queue_watch, "POLL_S", 0.02)
-    with FaultServer(lambda _: Answer(good().body, delay_s=0.15)) as server:
+    with FaultServer(lambda _: Answer(good().body, delay_s=0.3)) as server:
         server.metrics = lambda count: f"vllm:num_requests_waiting {max(0, count - 8)}.0"
-        counts = run(tmp_path, endpoint(server, concurrency=400, profile=profile), 1200)
+        counts = run(tmp_path, endpoint(server, concurrency=400, profile=profile), 1100)
         books_agree(tmp_path, server, counts)
         assert (server.most_in_flight < 350) == held
 
