@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -68,11 +69,17 @@ def gym_prompts(
 def load_gym() -> Any:
     """The module `reasoning_gym.factory`, with all its datasets.
 
+    One of its dependencies, cellpylib 2.4.0, compares with `is` to a literal: Python says so when
+    it first compiles that file, and with warnings as errors the import fails.
+    That is no affair of ours.
+
     Raises:
         MissingDependencyError: it is not installed.
     """
     try:
-        import reasoning_gym.factory as factory
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            import reasoning_gym.factory as factory
     except ImportError as error:
         raise MissingDependencyError(
             f"reasoning-gym cannot be loaded: {error}", "pip install 'trace-distill[gym]'"
