@@ -30,7 +30,7 @@ from traces.licence import notes
 from traces.resplit import note_of
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
-CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 2, "curate": 2, "dataset": 2, "train": 2}
+CODE_VERSION = {"prompts": 1, "harvest": 1, "verify": 2, "curate": 3, "dataset": 2, "train": 2}
 """Raised when a stage would give another result from the same inputs."""
 
 
