@@ -48,6 +48,8 @@ class Ask(msgspec.Struct, frozen=True):
     earlier: int
     in_flight: int
     headers: dict[str, str]
+    on_connection: int = 0
+    """How many requests the connection brought before."""
 
 
 def completion(content: Any = "4", **message: Any) -> dict[str, Any]:
@@ -165,16 +167,19 @@ class FaultServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        earlier = 0
         try:
-            while await self._exchange(reader, writer):
-                pass
+            while await self._exchange(reader, writer, earlier):
+                earlier += 1
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._writers.discard(writer)
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, earlier: int
+    ) -> bool:
         """One request and its reply; whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
@@ -193,7 +198,7 @@ class FaultServer:
         text = request["messages"][-1]["content"]
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
-        ask = Ask(request, text, self.asked[text], self._in_flight, headers)
+        ask = Ask(request, text, self.asked[text], self._in_flight, headers, earlier)
         self.asked[text] += 1
         try:
             answer = self.behave(ask)
