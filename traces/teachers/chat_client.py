@@ -13,6 +13,7 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_document, read_reply
+from traces.teachers.deadlines import Deadline, Deadlines
 from traces.teachers.messages_stream import MessagesStream
 from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
 from traces.teachers.profile import Profile
@@ -67,17 +68,21 @@ class ChatClient:
         self._idle_s = min(idle_s, timeout_s)
         self._proxy = proxy_of(self.base_url)
         self._session: aiohttp.ClientSession | None = None
-        self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
+        self._deadlines: Deadlines | None = None
+        self._urls: dict[Sequence[str], URL] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
         if self._key:
             bearer = self.profile.auth_header == "authorization"
             headers[self.profile.auth_header] = f"Bearer {self._key}" if bearer else self._key
+        connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        self._deadlines = Deadlines(min(self._idle_s, LIST_TIMEOUT_S))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             headers=headers | self.profile.headers,
             cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
         )
         return self
 
@@ -135,49 +140,41 @@ class ChatClient:
         self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
     ) -> _Raw | Failure:
         assert self._session is not None, "the client is not open"
-        url, limits = self._target(path, timeout_s)
+        assert self._deadlines is not None
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = self.base_url.joinpath(*path).with_query(self._query)
         raw: _Raw | None = None
+        deadline = self._deadlines.after(timeout_s)
         try:
-            async with self._session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy
-            ) as response:
-                self.server = response.headers.get("Server", self.server)
-                raw = _Raw(response, self.profile.api)
-                await (raw.read() if raw.stream is None else self._follow(raw))
-                return raw
-        except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+            with deadline:
+                async with self._session.request(
+                    method, url, data=body, allow_redirects=False, proxy=self._proxy
+                ) as response:
+                    self.server = response.headers.get("Server", self.server)
+                    raw = _Raw(response, self.profile.api)
+                    await (raw.read() if raw.stream is None else self._follow(raw, deadline))
+                    return raw
+        except (TooLarge, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
-            return self._without_key(network_failure(error, timeout_s, received))
+            stalled = isinstance(error, asyncio.TimeoutError) and deadline.at < deadline.end
+            why = Stalled(f"the stream stood still for {self._idle_s:g} s") if stalled else error
+            return self._without_key(network_failure(why, timeout_s, received))
 
-    def _target(self, path: Sequence[str], timeout_s: float) -> tuple[URL, aiohttp.ClientTimeout]:
-        """Address and time limits of a page, made once."""
-        known = self._targets.get((path, timeout_s))
-        if known is None:
-            url = self.base_url.joinpath(*path).with_query(self._query)
-            connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-            known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
-            self._targets[path, timeout_s] = known
-        return known
-
-    async def _follow(self, raw: _Raw) -> None:
+    async def _follow(self, raw: _Raw, deadline: Deadline) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
         assert raw.stream is not None
-        loop = asyncio.get_running_loop()
-        seen, latest = 0, loop.time()
-        content = raw.response.content
-        while not raw.stream.done:
-            left = latest + self._idle_s - loop.time()
-            try:
-                chunk = await asyncio.wait_for(content.readany(), max(0.0, left))
-            except asyncio.TimeoutError:
-                raise Stalled(f"the stream stood still for {self._idle_s:g} s") from None
+        stream, content = raw.stream, raw.response.content
+        seen, time = -1, asyncio.get_running_loop().time
+        while not stream.done:
+            if stream.events > seen:
+                seen, deadline.at = stream.events, min(deadline.end, time() + self._idle_s)
+            chunk = await content.readany()
             if not chunk:
                 break
             raw.keep(chunk)
-            raw.stream.feed(chunk)
-            if raw.stream.events > seen:
-                seen, latest = raw.stream.events, loop.time()
-        raw.stream.end()
+            stream.feed(chunk)
+        stream.end()
 
     def _without_key(self, failure: Failure) -> Failure:
         if not self._key or self._key not in failure.error + failure.raw:
