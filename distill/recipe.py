@@ -37,6 +37,7 @@ from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
 from distill.recipe_teacher import VllmTeacher as VllmTeacher
 from distill.recipe_verify import Verify as Verify
+from traces.curate.select import By
 
 
 class Overlap(Section):
@@ -52,8 +53,11 @@ class Select(Section):
     """Which sound traces to train on where there are more than wanted."""
 
     tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
-    by: Literal["random", "short", "long", "hard", "easy", "steady"] = Field(
-        "random", description="Which come first; `hard`: low pass rate; `steady`: few doubts."
+    by: By = Field(
+        "random",
+        description="Which come first; `hard`: low pass rate; `steady`: few doubts; to the student "
+        "before training `likely`: low perplexity; `suited`: low rank-surprisal ratio; `natural`: "
+        "high local naturalness.",
     )
     mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
 

@@ -50,12 +50,30 @@ def test_a_fault_that_hits_one_in_three_costs_no_trace(tmp_path: Path, fault: st
 
 
 @pytest.mark.parametrize("idle_s", [0.0, 0.001])
-def test_connections_that_close_when_idle_cost_no_trace(tmp_path: Path, idle_s: float) -> None:
+def test_connections_that_close_when_idle_cost_no_retry(tmp_path: Path, idle_s: float) -> None:
     closing = Answer(good().body, hang_up=True, hang_up_after_s=idle_s)
     with FaultServer(lambda _: closing) as server:
-        teacher = endpoint(server, concurrency=8, retries=20, backoff_s=0.005)
-        counts = run(tmp_path, teacher, 100)
+        counts = run(tmp_path, endpoint(server, concurrency=8, retries=0), 100)
         books_agree(tmp_path, server, counts)
+        assert sum(server.asked.values()) == 100
+
+
+def test_a_request_on_a_closed_connection_never_goes_out_on_another_idle_one(
+    tmp_path: Path,
+) -> None:
+    """The server resets every second request on a connection, having read it or not."""
+
+    def behave(ask: Ask) -> Answer:
+        return good() if ask.on_connection == 0 else Answer(cut=0, reset=True)
+
+    with FaultServer(behave) as server:
+        counts = run(tmp_path, endpoint(server, concurrency=8, retries=0), 60)
+        books_agree(tmp_path, server, counts)
+        assert max(server.asked.values()) == 2
+        server.behave = lambda _: Answer(cut=0)  # on fresh connections too
+        failed = run(tmp_path / "all", endpoint(server, concurrency=1, retries=1), 1)
+        assert failed.by_status == {"http_error": 1}
+        assert server.asked["question 0"] - 2 <= 2
 
 
 def slowly(body: bytes, pause_s: float) -> Answer:

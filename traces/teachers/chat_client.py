@@ -12,34 +12,33 @@ from yarl import URL
 
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
-from traces.teachers.chat_reply import Reply, read_document, read_reply
+from traces.teachers.chat_reply import Reply, read_reply
 from traces.teachers.deadlines import Deadline, Deadlines
-from traces.teachers.messages_stream import MessagesStream
-from traces.teachers.network import Stalled, TooLarge, network_failure, proxy_of
+from traces.teachers.model_list import Listed, read_models
+from traces.teachers.network import (
+    Connection,
+    Stalled,
+    TooLarge,
+    closed_while_idle,
+    network_failure,
+    note_reuse,
+    proxy_of,
+)
 from traces.teachers.profile import Profile
 from traces.teachers.queue_watch import read_gauge
 from traces.teachers.rate_headers import read_rate
+from traces.teachers.raw_reply import KEPT_BYTES, RawReply, read_stream
 from traces.teachers.retry import Failure
-from traces.teachers.sse import Stream
 
 CONNECT_TIMEOUT_S = 10.0
 LIST_TIMEOUT_S = 30.0
 KEEPALIVE_S = 3.0
 """vLLM and llama.cpp close idle connections after 5 s; ours must be closed first."""
-MAX_REPLY_BYTES = 256 * 2**20
-"""No answer is larger: 128k tokens with 20 logprobs each take about 150 MB of JSON."""
-KEPT_BYTES = 2**20
-"""So much is kept of a reply that broke off."""
 
-PAGES = {"chat": ("chat", "completions"), "messages": ("messages",)}
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """One model of an endpoint's list. `weights` is what tells servers of one name apart."""
-
-    name: str
-    owner: str = ""
-    weights: str = ""
+PAGES = {"chat": ("chat", "completions"), "messages": ("messages",), "responses": ("responses",)}
+SECRET = frozenset({"key", "api_key", "api-key", "apikey", "access_token"})
+WHOLE_LIST = {"messages": {"limit": "1000"}, "gemini": {"pageSize": "1000"}}
+"""What asks for all models at once where a list comes in pages."""
 
 
 class ChatClient:
@@ -59,15 +58,17 @@ class ChatClient:
         timeout_s: float,
         profile: Profile,
         idle_s: float = 300.0,
+        model: str = "",
     ) -> None:
         self.base_url = base_url_of(base_url)
         self.profile = profile
+        self._model = model.removeprefix("models/")
         self._query = URL(base_url).query
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
         self._proxy = proxy_of(self.base_url)
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: tuple[aiohttp.ClientSession, ...] = ()  # keeping connections, and not
         self._deadlines: Deadlines | None = None
         self._urls: dict[Sequence[str], URL] = {}
 
@@ -76,13 +77,22 @@ class ChatClient:
         if self._key:
             bearer = self.profile.auth_header == "authorization"
             headers[self.profile.auth_header] = f"Bearer {self._key}" if bearer else self._key
+        headers |= self.profile.headers
         connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
         self._deadlines = Deadlines(min(self._idle_s, LIST_TIMEOUT_S))
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            headers=headers | self.profile.headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+        connectors = (
+            aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            aiohttp.TCPConnector(limit=0, force_close=True),
+        )
+        self._sessions = tuple(
+            aiohttp.ClientSession(
+                connector=connector,
+                headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+                trace_configs=[note_reuse()],
+            )
+            for connector in connectors
         )
         return self
 
@@ -92,16 +102,16 @@ class ChatClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions:
+            await session.close()
 
     async def chat(self, body: bytes, top_logprobs: int) -> Reply | Failure:
         """The reply to one chat request. Raises nothing for what the endpoint or network does."""
-        got = await self._send("POST", PAGES[self.profile.api], body, self._timeout_s)
+        got = await self._send("POST", self._page(), body, self._timeout_s)
         if isinstance(got, Failure):
             return got
         if got.stream is not None:
-            result = _read_stream(got, top_logprobs)
+            result = read_stream(got, top_logprobs)
         else:
             result = read_reply(
                 got.status, got.headers, bytes(got.body), top_logprobs, self.profile.api
@@ -122,11 +132,7 @@ class ChatClient:
             document = decode(bytes(got.body))[0] if got.status == 200 else None
         except ValueError:
             return ()
-        rows = document.get("data") if isinstance(document, dict) else None
-        rows = rows if isinstance(rows, list) else []
-        return tuple(
-            _listed(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
-        )
+        return read_models(document)
 
     async def waiting(self) -> int | None:
         """How many requests wait inside the server by its own metrics; None where it tells not."""
@@ -138,30 +144,69 @@ class ChatClient:
 
     async def _send(
         self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
-    ) -> _Raw | Failure:
-        assert self._session is not None, "the client is not open"
+    ) -> RawReply | Failure:
+        """One request and its reply.
+
+        Sent once more, on a connection of its own, where the endpoint closed the idle one.
+        """
+        assert self._sessions, "the client is not open"
+        for session in self._sessions:
+            used = Connection()
+            got = await self._try(session, method, path, body, timeout_s, used)
+            if not used.closed_while_idle:
+                break
+        return got
+
+    async def _try(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: Sequence[str],
+        body: bytes | None,
+        timeout_s: float,
+        used: Connection,
+    ) -> RawReply | Failure:
         assert self._deadlines is not None
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = self.base_url.joinpath(*path).with_query(self._query)
-        raw: _Raw | None = None
+        url = self._url(path)
+        raw: RawReply | None = None
         deadline = self._deadlines.after(timeout_s)
         try:
             with deadline:
-                async with self._session.request(
-                    method, url, data=body, allow_redirects=False, proxy=self._proxy
-                ) as response:
+                async with session.request(
+                    method, url, data=body, allow_redirects=False, proxy=self._proxy,
+                    trace_request_ctx=used,
+                ) as response:  # fmt: skip
                     self.server = response.headers.get("Server", self.server)
-                    raw = _Raw(response, self.profile.api)
+                    raw = RawReply(response, self.profile.api)
                     await (raw.read() if raw.stream is None else self._follow(raw, deadline))
                     return raw
         except (TooLarge, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+            used.closed_while_idle = raw is None and closed_while_idle(error, used)
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
             stalled = isinstance(error, asyncio.TimeoutError) and deadline.at < deadline.end
             why = Stalled(f"the stream stood still for {self._idle_s:g} s") if stalled else error
             return self._without_key(network_failure(why, timeout_s, received))
 
-    async def _follow(self, raw: _Raw, deadline: Deadline) -> None:
+    def _url(self, path: Sequence[str]) -> URL:
+        """Address of a page, made once."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self.base_url.joinpath(*path).with_query(self._query)
+            api = self.profile.api
+            if path == ("models",):
+                url = url.update_query(WHOLE_LIST.get(api, {}))
+            elif api == "gemini" and self.profile.stream:
+                url = url.update_query(alt="sse")
+            self._urls[path] = url
+        return url
+
+    def _page(self) -> Sequence[str]:
+        if self.profile.api != "gemini":
+            return PAGES[self.profile.api]
+        verb = "streamGenerateContent" if self.profile.stream else "generateContent"
+        return ("models", f"{self._model}:{verb}")
+
+    async def _follow(self, raw: RawReply, deadline: Deadline) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
         assert raw.stream is not None
         stream, content = raw.stream, raw.response.content
@@ -186,56 +231,11 @@ class ChatClient:
         )
 
 
-class _Raw:
-    """Status, headers and body of a reply; `stream` where it comes as events."""
-
-    def __init__(self, response: aiohttp.ClientResponse, api: str) -> None:
-        self.response = response
-        self.status = response.status
-        self.headers = response.headers
-        self.body = bytearray()
-        events = response.status == 200 and response.content_type == "text/event-stream"
-        kind = MessagesStream if api == "messages" else Stream
-        self.stream = kind() if events else None
-
-    async def read(self) -> None:
-        """The whole body."""
-        while chunk := await self.response.content.readany():
-            self.keep(chunk)
-
-    def keep(self, chunk: bytes) -> None:
-        """Add what came."""
-        self.body += chunk
-        if len(self.body) > MAX_REPLY_BYTES:
-            raise TooLarge(f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
-
-
-def _read_stream(raw: _Raw, top_logprobs: int) -> Reply | Failure:
-    """The answer in a stream that ended, however it ended."""
-    assert raw.stream is not None
-    stream, body = raw.stream, bytes(raw.body[:KEPT_BYTES])
-    document = stream.document()
-    if stream.broken or not (stream.finish or stream.done or document.get("error")):
-        why = stream.broken or "it ended without saying so"
-        text = body.decode(errors="replace")
-        return Failure("broken", "malformed", f"the stream broke off: {why}", 200, raw=text,
-                       billable=True)  # fmt: skip
-    return read_document(document, raw.headers, top_logprobs, body, ("streamed",))
-
-
-def _listed(row: dict[str, object]) -> Listed:
-    names = ("root", "revision", "quantization", "max_model_len", "size", "meta")
-    weights = {name: row[name] for name in names if row.get(name) is not None}
-    owner = row.get("owned_by")
-    text = msgspec.json.encode(weights, order="deterministic").decode() if weights else ""
-    return Listed(str(row["id"]), owner if isinstance(owner, str) else "", text)
-
-
 def base_url_of(text: str) -> URL:
     """The address up to and including `/v1`, without the query, user and password.
 
     Raises:
-        TeacherError: it is no http address, or carries a password.
+        TeacherError: it is no http address, or carries a password or key.
     """
     try:
         url = URL(text.strip())
@@ -251,8 +251,19 @@ def base_url_of(text: str) -> URL:
             "the endpoint's base_url carries a user name or password",
             "put the key into an environment variable and name it in teacher.api_key_env",
         )
+    if named := [name for name in url.query if name.lower() in SECRET]:
+        raise TeacherError(
+            f"the endpoint's base_url carries a key as {named[0]!r}, which servers and proxies log",
+            "put the key into an environment variable and name it in teacher.api_key_env",
+        )
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.with_query(None).with_fragment(None).with_path(path or "/")
+
+
+def address_of(base_url: str) -> str:
+    """Host and path, as `find_profile` takes them."""
+    url = base_url_of(base_url)
+    return f"{url.host}{url.path.rstrip('/')}"
 
 
 def _header_safe(key: str | None) -> str:

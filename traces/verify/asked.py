@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from fractions import Fraction
@@ -29,8 +30,8 @@ _NEAREST = re.compile(
     re.I,
 )
 _PRECISION_HINTS = (
-    "decimal", "nearest", "signif", "sig fig", "sig. fig", "sigfig", "d.p", "dp", "s.f", "sf",
-    "digit",
+    "nearest", "decimal", "digit", "signif", "sig fig", "sig. fig", "sigfig", "d.p", "dp", "s.f",
+    "sf",
 )  # fmt: skip
 _UNITS = {
     "tenth": 1, "hundredth": 2, "thousandth": 3, "cent": 2, "penny": 2,
@@ -49,6 +50,8 @@ _LOWEST = re.compile(
 _FRACTION = re.compile(
     r"-?(?:\\frac\s?\{(\d{1,30})\}\s?\{(\d{1,30})\}|(\d{1,30})\s*/\s*(\d{1,30}))"
 )
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_LETTER = re.compile(r"[a-z]")
 _PRODUCT = re.compile(r"[)\w]\s*(?:\\cdot|\*)?\s*\(|\)\s*(?:\^|\w|\()")
 
 
@@ -59,10 +62,14 @@ class Precision(NamedTuple):
     figures: int | None = None
 
 
+@functools.lru_cache(maxsize=64)
 def precision(question: str) -> Precision | None:
     """The precision that the question asks for."""
     lower = question.lower()
-    if not any(hint in lower for hint in _PRECISION_HINTS):
+    for hint in _PRECISION_HINTS:
+        if hint in lower:
+            break
+    else:
         return None
     if match := _FIGURES.search(question):
         return Precision(figures=_count(match[1]))
@@ -110,14 +117,15 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
     if not question:
         return ""
     match = _FRACTION.fullmatch(answer.strip())
-    if match and _LOWEST.search(question):
+    if match:
         top, bottom = (int(x) for x in match.groups() if x)
-        if gcd(top, bottom) > 1:
+        if gcd(top, bottom) > 1 and _LOWEST.search(question):
             return "not in lowest terms"
-    letters = bool(re.search(r"[a-z]", re.sub(r"\\[A-Za-z]+", "", gold)))
-    if letters and _FACTOR.search(question) and _PRODUCT.search(gold):
+    if not _LETTER.search(_COMMAND.sub("", gold)):
+        return ""
+    if _FACTOR.search(question) and _PRODUCT.search(gold):
         return "" if _PRODUCT.search(answer) and not _sum_outside(answer) else "not factored"
-    if letters and _EXPAND.search(question) and not _PRODUCT.search(gold):
+    if _EXPAND.search(question) and not _PRODUCT.search(gold):
         return "not expanded" if _PRODUCT.search(answer) else ""
     return ""
 

@@ -45,4 +45,5 @@ def unknown(reason: str, tier: str = "") -> Check:
 
 def printable(text: str, limit: int = 500) -> str:
     """`text` cut to `limit` characters, lone surrogates replaced."""
-    return text[:limit].encode("utf-8", "replace").decode("utf-8")
+    text = text[:limit]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

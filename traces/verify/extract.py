@@ -35,6 +35,7 @@ _RETRACTED = re.compile(
     r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)",
     re.IGNORECASE,
 )
+_SHORTEST_RETRACTION = 4
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 _LABEL_LINE = re.compile(r"^[\s*_(\[]{0,9}([A-Ja-j])[\s*_)\].:]{0,9}$")
 _LABEL_NAMED = re.compile(
@@ -53,8 +54,9 @@ class Extraction(NamedTuple):
 
 def answer_part(text: str) -> str:
     """What follows the last closing think tag, up to where thinking opens again."""
-    _, _, after = text.rpartition(_CLOSE)
-    return after.partition(_OPEN)[0]
+    if _CLOSE in text:
+        text = text.rpartition(_CLOSE)[2]
+    return text.partition(_OPEN)[0] if _OPEN in text else text
 
 
 def boxes(text: str) -> list[str]:
@@ -63,13 +65,22 @@ def boxes(text: str) -> list[str]:
 
 
 def _box_spans(text: str) -> list[tuple[int, int]]:
-    stack: list[tuple[int, bool]] = []
-    found: list[tuple[int, int]] = []
     # What comes before the only box cannot be in it.
     first = text.find("\\boxed")
     only = first >= 0 and text.rfind("\\boxed") == first and "\\fbox" not in text
     only = only and text[first - 1 : first] != "\\"
-    for match in _BOX_TOKEN.finditer(text, first if only else 0):
+    if only and text.startswith("{", first + 6):
+        end = text.find("}", first + 7)
+        inner = text[first + 7 : end]
+        if end >= 0 and "{" not in inner and "\\" not in inner:
+            return [(first + 7, end)]
+    return _scanned_spans(text, first if only else 0)
+
+
+def _scanned_spans(text: str, start: int = 0) -> list[tuple[int, int]]:
+    stack: list[tuple[int, bool]] = []
+    found: list[tuple[int, int]] = []
+    for match in _BOX_TOKEN.finditer(text, start):
         token = match.group()
         if token.endswith("{") and token[:2] != "\\{":
             stack.append((match.end(), len(token) > 1))
@@ -96,7 +107,8 @@ def _boxed(text: str) -> Extraction | None:
         if joint is None:
             break
         said = f"{text[before[0] : before[1]].strip()} {joint[1] or ','} {said}"
-    if not _RETRACTED.search(text[end + 1 :]):
+    rest = text[end + 1 :]
+    if len(rest) < _SHORTEST_RETRACTION or not _RETRACTED.search(rest):
         return Extraction(said, "boxed")
     line = answer_line(text[end:])
     return Extraction(line, "answer_line") if line else Extraction(said, "boxed", retracted=True)

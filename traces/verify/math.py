@@ -11,6 +11,7 @@ symbolic   math-verify in a worker process (`traces.verify.pool`), after the inp
 
 from __future__ import annotations
 
+import functools
 import re
 
 from traces.verify.asked import (
@@ -26,7 +27,13 @@ from traces.verify.check import Check, Pending, unknown
 from traces.verify.extract import boxes
 from traces.verify.guard import refuse
 from traces.verify.money import check_money
-from traces.verify.numeric import clean, compare_numbers, parse_number, same_decimal
+from traces.verify.numeric import (
+    PLAIN_DECIMAL,
+    clean,
+    compare_numbers,
+    parse_number,
+    same_decimal,
+)
 from traces.verify.quantity import check_quantity
 from traces.verify.spellings import decimal_comma
 from traces.verify.typed import check_typed
@@ -63,14 +70,17 @@ _TASK = re.compile(
 
 def gold_text(answer: str) -> str:
     r"""The answer proper of a reference: its last box, or what follows `####`, or all of it."""
-    if "\\" in answer and (found := boxes(answer)):
+    if ("\\boxed" in answer or "\\fbox" in answer) and (found := boxes(answer)):
         return found[-1]
     return answer.rpartition("####")[2]
 
 
 def from_sentence(line: str) -> str:
     """What an answer line says: its first sentence, and of that the formula where it has one."""
-    line = _SENTENCE_END.split(line, maxsplit=1)[0]
+    if "." in line:
+        line = _SENTENCE_END.split(line, maxsplit=1)[0]
+    if "$" not in line and "\\(" not in line:
+        return line
     formulas = _FORMULA.findall(line)
     return "".join(formulas[0]) if len(formulas) == 1 else line
 
@@ -85,22 +95,19 @@ def check_math(
     """
     if len(answer) > 20_000:
         return unknown(f"length {len(answer)} > 20000", "guard")
-    if _UNREADABLE.search(answer):
-        return unknown("control characters", "guard")
-    wanted, given = clean(gold_text(gold)), clean(answer)
+    wanted, given = _reference(gold), answer.strip()
     if not wanted:
         return unknown("empty reference")
-    if not given:
-        return unknown("empty answer")
-    if check := check_money(gold, answer, question):
+    if not PLAIN_DECIMAL.fullmatch(given):  # which has no currency and nothing to clean
+        if _UNREADABLE.search(answer):
+            return unknown("control characters", "guard")
+        given = clean(answer)
+        if not given:
+            return unknown("empty answer")
+        if check := check_money(gold, answer, question):
+            return check
+    if check := _characters(wanted, given, question):
         return check
-    if "".join(wanted.split()) == "".join(given.split()):
-        return Check("right", "text")
-    if (same := same_decimal(wanted, given)) is not None:
-        if same:
-            return Check("right", "numeric")
-        if "." not in wanted and "." not in given and not (question and precision(question)):
-            return Check("wrong", "numeric")
     left, right = parse_number(wanted), parse_number(given)
     if left and right is None and (point := decimal_comma(given)):
         right = parse_number(point)
@@ -125,6 +132,25 @@ def check_math(
     if check := _form(wanted, given, question):
         return check
     return Pending(wanted, given, "factored" if wants_factors(wanted, question) else "same")
+
+
+@functools.lru_cache(maxsize=64)
+def _reference(gold: str) -> str:
+    """A reference cleaned, once for its question's answers."""
+    return clean(gold_text(gold))
+
+
+def _characters(wanted: str, given: str, question: str) -> Check | None:
+    """The check of the same characters, and of plain decimals where no precision is asked for."""
+    if wanted == given or "".join(wanted.split()) == "".join(given.split()):
+        return Check("right", "text")
+    if (same := same_decimal(wanted, given)) is None:
+        return None
+    if same:
+        return Check("right", "numeric")
+    if "." in wanted or "." in given or (question and precision(question)):
+        return None
+    return Check("wrong", "numeric")
 
 
 def _in_form(check: Check, gold: str, answer: str, question: str) -> Check:

@@ -6,6 +6,7 @@ question names another or none is unknown, not right.
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -55,7 +56,7 @@ def check_money(gold: str, answer: str, question: str) -> Check | None:
     if right is None:
         return None
     left = read_money(gold)
-    named = {left.unit} if left else _named(question)
+    named = frozenset((left.unit,)) if left else _named(question)
     if left and left.unit[0] != right.unit[0]:
         return Check("wrong", "numeric", "another currency")
     if right.unit in named or (not named and not right.unit[1]):
@@ -74,11 +75,12 @@ def _unit(found: str) -> Unit:
     return _UNITS.get(name) or _UNITS[name.removesuffix("s")]
 
 
-def _named(question: str) -> set[Unit]:
+@functools.lru_cache(maxsize=64)
+def _named(question: str) -> frozenset[Unit]:
     if asked := _ASKED.findall(question):
-        return {_unit(asked[-1])}
+        return frozenset((_unit(asked[-1]),))
     found = (*_WORD.findall(question), *(m.strip("\\")[0] for m in _IN_QUESTION.findall(question)))
-    return {_unit(name) for name in found}
+    return frozenset(map(_unit, found))
 
 
 def _major(number: Number, unit: Unit) -> Number:

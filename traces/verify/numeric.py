@@ -8,6 +8,7 @@ symbolic tier.
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -26,6 +27,8 @@ _TEXT = re.compile(
 _CHARACTERS = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u2044": "/", "\u00d7": "*", "\u00a0": " "}
 )
+_COMMANDS = (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%"), ("\\$", " "))
+_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _INT = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INT}(?:\.\d*)?|\.\d+)"
 _POWER = (
@@ -96,16 +99,20 @@ def clean(text: str) -> str:
     text = text.strip()
     if PLAIN_DECIMAL.fullmatch(text):
         return text
-    text = text.strip("`*").translate(_CHARACTERS)
-    text = _TEXT.sub(r" \1 ", _SPACING.sub(" ", text)).replace("{,}", ",")
-    for before, after in (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%")):
-        text = text.replace(before, after)
-    text = text.replace("\\$", " ").strip()
-    for opening, closing in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-        inner = text[len(opening) : -len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and opening not in inner:
-            text = inner
-    text = text.strip()
+    text = text.strip("`*")
+    if not text.isascii():
+        text = text.translate(_CHARACTERS)
+    if "\\" in text or "~" in text:
+        text = _TEXT.sub(r" \1 ", _SPACING.sub(" ", text))
+        for before, after in _COMMANDS:
+            text = text.replace(before, after)
+    text = text.replace("{,}", ",").strip()
+    if text[:1] in ("$", "\\"):
+        for opening, closing in _DELIMITERS:
+            inner = text[len(opening) : -len(closing)]
+            if text.startswith(opening) and text.endswith(closing) and opening not in inner:
+                text = inner
+        text = text.strip()
     text = text if text.endswith("...") else text.removesuffix(".").strip()
     # A lone dollar is a currency sign, a pair of them is mathematics within a sentence.
     return text.replace("$", "").strip() if text.count("$") == 1 else text
@@ -127,8 +134,11 @@ def _digits(text: str) -> str:
 
 def parse_number(text: str) -> Number | None:
     """The number that `text` (cleaned) is, or None where it is not exactly one plain number."""
-    if not text or len(text) > _MAX_CHARS:
-        return None
+    return _parsed(text) if 0 < len(text) <= _MAX_CHARS else None
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> Number | None:
     if name := _NAME.match(text):
         number = _bare_number(text[name.end() :])
         return number._replace(name=name.group(1)) if number else None
@@ -167,6 +177,8 @@ def _plain(text: str) -> Number | None:
     if abs(power) > _MAX_EXPONENT:
         return None
     decimals = len(digits.partition(".")[2])
+    if not (decimals or power):
+        return Number(Fraction(int(digits.rstrip("."))), decimals=0)
     value = Fraction(int(digits.replace(".", "")), 10**decimals)
     value = value * Fraction(10) ** power if power else value
     return Number(value, decimals=decimals, power=power)

@@ -6,6 +6,7 @@ the reference's. Temperatures in degrees Celsius and Fahrenheit have their offse
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -95,6 +96,7 @@ def _close(gold: Number, value: Fraction, answer: Number, converted: bool, quest
     return Check("wrong", "units")
 
 
+@functools.lru_cache(maxsize=64)
 def asked_unit(question: str) -> Unit | None:
     """The unit that the question asks for: `in m/s`, `in metres per second`."""
     for match in reversed(list(_ASKED.finditer(question))):

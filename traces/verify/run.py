@@ -174,7 +174,8 @@ def _symbolic(pending: Pending, found: Extraction, verifier: str, pool: Pool) ->
 
 
 def _named(check: Check, found: Extraction, verifier: str) -> Check:
-    return check._replace(extracted=printable(found.text), rule=found.rule, verifier=verifier)
+    said = printable(found.text)
+    return Check(check.outcome, check.tier, check.reason, said, found.rule, verifier)
 
 
 def _verdict(trace: Trace, check: Check, steps: bool = False) -> Verdict:

@@ -5,6 +5,7 @@ Read from plain text and LaTeX: `m/s^2`, `kg m s^{-1}`, `J/(mol K)`, `km/h`, `\m
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -91,8 +92,11 @@ class Unit(NamedTuple):
 
 def read_unit(text: str) -> Unit | None:
     """The unit that `text` (cleaned) is, or None where it is none."""
-    if not text or len(text) > 80:
-        return None
+    return _read(text) if 0 < len(text) <= 80 else None
+
+
+@functools.lru_cache(maxsize=256)
+def _read(text: str) -> Unit | None:
     text = _DIVISION.sub(r"\1/(\2)", text)
     for pattern, plain in _MARKS:
         text = pattern.sub(plain, text)

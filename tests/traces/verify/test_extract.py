@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traces.verify.extract import Extraction, answer_part, before_answer, boxes, extract
+from traces.verify.extract import (
+    Extraction,
+    _box_spans,
+    _scanned_spans,
+    answer_part,
+    before_answer,
+    boxes,
+    extract,
+)
+
+PIECES = ["\\boxed{", "\\boxed", "\\fbox{", "{", "}", "\\{", "\\}", "\\", "\\\\", "5", " ", "x"]
 
 
 @pytest.mark.parametrize(
@@ -108,3 +118,8 @@ def test_a_hostile_megabyte_takes_linear_time(unit: str) -> None:
     # 16 times the text: quadratic work would take 256 times as long.
     short, long = max(seconds(10_000), 0.01), seconds(160_000)
     assert long < 64 * short
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_the_short_ways_to_a_box_find_what_the_scan_of_the_whole_text_finds(text: str) -> None:
+    assert _box_spans(text) == _scanned_spans(text)

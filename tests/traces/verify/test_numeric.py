@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traces.verify.math import check_math
 from traces.verify.numeric import clean, compare_numbers, parse_number
 
 
@@ -131,3 +132,20 @@ def test_comparison(gold: str, answer: str, question: str, outcome: str | None) 
     assert left is not None
     check = compare_numbers(left, right, question)
     assert (check.outcome if check else None) == outcome
+
+
+DECIMALS = st.from_regex(r"\A-?[0-9]{1,3}(,[0-9]{3}){0,2}(\.[0-9]{1,3})?\Z")
+
+
+@given(
+    DECIMALS,
+    DECIMALS,
+    st.sampled_from(
+        ["", "Round to two decimals.", "Be exact.", "How many dollars?", "In percent?"]
+    ),
+)
+def test_a_plain_decimal_gets_the_verdict_of_the_same_number_in_markup(
+    gold: str, answer: str, question: str
+) -> None:
+    for near in (answer, gold, f"{gold}.0"):
+        assert check_math(gold, near, question) == check_math(gold, rf"\({near}\)", question)
