@@ -107,7 +107,9 @@ def _print_copies(found: tuple[Iterable[DedupRow], Faults]) -> None:
 @click.option(
     "--field", help="What to compare (default: question, problem, prompt or text, the first there)."
 )
-@click.option("--ngram", default=8, show_default=True, help="Words of an n-gram.")
+@click.option(
+    "--ngram", type=click.IntRange(1), default=8, show_default=True, help="Words of an n-gram."
+)
 @click.option(
     "--coverage",
     type=click.FloatRange(0.05, 1.0),

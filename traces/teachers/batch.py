@@ -24,7 +24,7 @@ from traces.keys import teacher_id
 from traces.record import Fidelity, Message, TeacherRecord, Trace
 from traces.teachers.batch_files import BatchServer, Gone, Line, read_lines, request_line
 from traces.teachers.batch_ledger import Batch, BatchLedger
-from traces.teachers.chat_client import base_url_of
+from traces.teachers.chat_client import address_of, base_url_of
 from traces.teachers.chat_reply import Reply, read_reply
 from traces.teachers.chat_request import chat_body
 from traces.teachers.dispatch import Delivery
@@ -85,7 +85,7 @@ class BatchTeacher:
         max_requests: int = MAX_REQUESTS,
     ) -> None:
         url = base_url_of(base_url)
-        found = find_profile(profile, url.host or "")
+        found = find_profile(profile, address_of(base_url))
         if found.api != "chat":
             raise UserError(
                 f"{found.title}: only batches of the OpenAI kind are known", "set `batch: false`"
@@ -162,7 +162,12 @@ class BatchTeacher:
     def _body(self, request: Request) -> bytes:
         settings = self.record.settings
         return chat_body(
-            self.record.model, request.messages, request.sampling, settings, self._profile
+            self.record.model,
+            request.messages,
+            request.sampling,
+            settings,
+            self._profile,
+            request.prompt.tools,
         )
 
     def _adopt(self, ledger: BatchLedger) -> None:

@@ -13,6 +13,7 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_reply
+from traces.teachers.model_list import Listed, read_models
 from traces.teachers.network import (
     Connection,
     Stalled,
@@ -33,15 +34,13 @@ LIST_TIMEOUT_S = 30.0
 KEEPALIVE_S = 3.0
 """vLLM and llama.cpp close idle connections after 5 s; ours must be closed first."""
 
-PAGES = {"chat": ("chat", "completions"), "messages": ("messages",)}
+PAGES = {"chat": ("chat", "completions"), "messages": ("messages",), "responses": ("responses",)}
+SECRET = frozenset({"key", "api_key", "api-key", "apikey", "access_token"})
+WHOLE_LIST = {"messages": {"limit": "1000"}, "gemini": {"pageSize": "1000"}}
+"""What asks for all models at once where a list comes in pages."""
 
 
-class Listed(msgspec.Struct, frozen=True):
-    """One model of an endpoint's list. `weights` is what tells servers of one name apart."""
-
-    name: str
-    owner: str = ""
-    weights: str = ""
+Page = tuple[Sequence[str], float]
 
 
 class ChatClient:
@@ -61,16 +60,18 @@ class ChatClient:
         timeout_s: float,
         profile: Profile,
         idle_s: float = 300.0,
+        model: str = "",
     ) -> None:
         self.base_url = base_url_of(base_url)
         self.profile = profile
+        self._model = model.removeprefix("models/")
         self._query = URL(base_url).query
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
         self._proxy = proxy_of(self.base_url)
         self._sessions: tuple[aiohttp.ClientSession, ...] = ()  # keeping connections, and not
-        self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
+        self._targets: dict[Page, tuple[URL, aiohttp.ClientTimeout]] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -104,7 +105,7 @@ class ChatClient:
 
     async def chat(self, body: bytes, top_logprobs: int) -> Reply | Failure:
         """The reply to one chat request. Raises nothing for what the endpoint or network does."""
-        got = await self._send("POST", PAGES[self.profile.api], body, self._timeout_s)
+        got = await self._send("POST", self._page(), body, self._timeout_s)
         if isinstance(got, Failure):
             return got
         if got.stream is not None:
@@ -129,11 +130,7 @@ class ChatClient:
             document = decode(bytes(got.body))[0] if got.status == 200 else None
         except ValueError:
             return ()
-        rows = document.get("data") if isinstance(document, dict) else None
-        rows = rows if isinstance(rows, list) else []
-        return tuple(
-            _listed(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
-        )
+        return read_models(document)
 
     async def waiting(self) -> int | None:
         """How many requests wait inside the server by its own metrics; None where it tells not."""
@@ -188,10 +185,21 @@ class ChatClient:
         known = self._targets.get((path, timeout_s))
         if known is None:
             url = self.base_url.joinpath(*path).with_query(self._query)
+            api = self.profile.api
+            if path == ("models",):
+                url = url.update_query(WHOLE_LIST.get(api, {}))
+            elif api == "gemini" and self.profile.stream:
+                url = url.update_query(alt="sse")
             connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
             known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
             self._targets[path, timeout_s] = known
         return known
+
+    def _page(self) -> Sequence[str]:
+        if self.profile.api != "gemini":
+            return PAGES[self.profile.api]
+        verb = "streamGenerateContent" if self.profile.stream else "generateContent"
+        return ("models", f"{self._model}:{verb}")
 
     async def _follow(self, raw: RawReply) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
@@ -223,19 +231,11 @@ class ChatClient:
         )
 
 
-def _listed(row: dict[str, object]) -> Listed:
-    names = ("root", "revision", "quantization", "max_model_len", "size", "meta")
-    weights = {name: row[name] for name in names if row.get(name) is not None}
-    owner = row.get("owned_by")
-    text = msgspec.json.encode(weights, order="deterministic").decode() if weights else ""
-    return Listed(str(row["id"]), owner if isinstance(owner, str) else "", text)
-
-
 def base_url_of(text: str) -> URL:
     """The address up to and including `/v1`, without the query, user and password.
 
     Raises:
-        TeacherError: it is no http address, or carries a password.
+        TeacherError: it is no http address, or carries a password or key.
     """
     try:
         url = URL(text.strip())
@@ -251,8 +251,19 @@ def base_url_of(text: str) -> URL:
             "the endpoint's base_url carries a user name or password",
             "put the key into an environment variable and name it in teacher.api_key_env",
         )
+    if named := [name for name in url.query if name.lower() in SECRET]:
+        raise TeacherError(
+            f"the endpoint's base_url carries a key as {named[0]!r}, which servers and proxies log",
+            "put the key into an environment variable and name it in teacher.api_key_env",
+        )
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.with_query(None).with_fragment(None).with_path(path or "/")
+
+
+def address_of(base_url: str) -> str:
+    """Host and path, as `find_profile` takes them."""
+    url = base_url_of(base_url)
+    return f"{url.host}{url.path.rstrip('/')}"
 
 
 def _header_safe(key: str | None) -> str:
