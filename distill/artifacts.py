@@ -38,6 +38,23 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     begun: dict[str, str] = {}  # fingerprints of stages that have begun and not finished
 
 
+class StudentScore(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of `annotate/student.jsonl`: the student on one trace, before it is trained.
+
+    `row` names the tokens, `scorer` the model and the definitions (`distill.student_scores`), which
+    say what the means over `tokens` are.
+    """
+
+    key: str
+    row: str
+    scorer: str
+    tokens: int
+    nll: float
+    rank: float
+    rsr: float
+    natural: float | None = None  # only where it was asked for
+
+
 class RowReport(msgspec.Struct, omit_defaults=True):
     """`dataset/report.json`: what became of the kept traces. Rows + dropped == kept traces."""
 

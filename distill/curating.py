@@ -9,11 +9,13 @@ from pathlib import Path
 
 from msgspec import MsgspecError, Struct, json, to_builtins
 
+from distill.artifacts import StudentScore
 from distill.job import Job
-from distill.recipe import Curate, Overlap, Semantic
+from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
 from traces.errors import DataError
@@ -32,18 +34,45 @@ class _Pairs(Struct):
 def decide_by(section: Curate, ledger: Ledger, store: TraceStore, folder: Path) -> list[Decision]:
     """The decisions of a recipe's section on what a ledger says of the traces in `store`.
 
-    Pairs of alike questions, where the recipe asks for them, are noted in `folder`.
+    Pairs of alike questions, where the recipe asks for them, are noted in `folder`; a student's
+    scores and pairs with evaluation questions are read from there.
+
+    Raises:
+        DataError: these are asked for and not there.
     """
     semantic = section.semantic
     return decide(
         ledger,
         **section.model_dump(exclude={"overlap", "select", "semantic", "surgery"}),
         overlap_coverage=section.overlap.coverage if section.overlap else None,
-        selection=Selection(**section.select.model_dump()) if section.select else None,
+        selection=_selection(section.select, folder) if section.select else None,
         alike=noted_pairs(semantic, store, folder / "alike.json") if semantic else (),
         alike_from=semantic.threshold if semantic else 1.0,
+        reworded=_reworded(section, folder),
         item_of=partial(item_of, store),
     )
+
+
+STUDENT: dict[str, Callable[[StudentScore], float]] = {
+    "likely": lambda score: score.nll,
+    "suited": lambda score: score.rsr,
+    "natural": lambda score: -(score.natural or 0.0),
+}
+"""Orders of `curate.select.by` that a student's scores give, the lower first."""
+
+
+def _selection(section: Select, folder: Path) -> Selection:
+    selection = Selection(**section.model_dump())
+    if section.by not in STUDENT:
+        return selection
+    found = read_structs(folder / "student.jsonl", StudentScore)
+    return selection._replace(scores={one.key: STUDENT[section.by](one) for one in found})
+
+
+def _reworded(section: Curate, folder: Path) -> list[Reworded]:
+    if section.overlap is None or section.overlap.semantic is None:
+        return []
+    return read_structs(folder / "reworded.jsonl", Reworded)
 
 
 def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]:

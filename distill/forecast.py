@@ -18,6 +18,7 @@ from distill.machine import Device, memory_bytes, nvidia_devices, processors
 from distill.model_size import Shape, find_shape, training_bytes, training_flops
 from distill.recipe import EndpointTeacher, Recipe
 from distill.recipe_file import LoadedRecipe
+from distill.score_stage import needs_scores
 
 Basis = Literal["counted", "bound", "estimate", "unknown"]
 HFU = (0.34, 0.52)
@@ -69,6 +70,7 @@ def forecast(loaded: LoadedRecipe) -> Forecast:
         *_harvest(recipe, prompts),
         *_training_rows(recipe, prompts),
         *_teacher_signal(recipe, prompts.count),
+        *_student_scores(recipe, prompts.count),
         *_training(recipe, found, devices, prompts.count),
         *_evaluation(recipe, problems),
         *_cost(recipe, prompts),
@@ -123,6 +125,15 @@ def _teacher_signal(recipe: Recipe, prompts: int) -> Iterator[Figure]:
     if not recipe.harvest.top_logprobs:
         note = f"by `distill score`, one forward pass each; {REPLY_NOTE}"
         yield Figure("tokens to score", "estimate", tokens, unit="tokens", note=note)
+
+
+def _student_scores(recipe: Recipe, prompts: int) -> Iterator[Figure]:
+    if needs_scores(recipe):
+        tokens = _rows(recipe, prompts) * REPLY_SHARE * recipe.harvest.max_tokens
+        note = f"of replies, one forward pass each before curation; {REPLY_NOTE}"
+        if needs_scores(recipe, "natural"):
+            note = f"of replies, and each sentence once more behind its window; {REPLY_NOTE}"
+        yield Figure("tokens for the student", "estimate", tokens, unit="tokens", note=note)
 
 
 def _training(

@@ -37,6 +37,17 @@ from distill.recipe_teacher import StoreTeacher as StoreTeacher
 from distill.recipe_teacher import Teacher as Teacher
 from distill.recipe_teacher import VllmTeacher as VllmTeacher
 from distill.recipe_verify import Verify as Verify
+from traces.curate.select import By
+
+
+class Reworded(Section):
+    """Which training questions may be evaluation questions in other words; `verify.judge` says."""
+
+    encoder: str = Field(
+        description="A sentence-transformers model, or your own `package.module:function`."
+    )
+    top: PositiveInt = Field(5, description="Evaluation questions looked at per training question.")
+    threshold: Share = Field(0.8, description="Cosine similarity from which a pair is flagged.")
 
 
 class Overlap(Section):
@@ -46,14 +57,20 @@ class Overlap(Section):
     coverage: Share = Field(
         0.5, description="Share of its n-grams found in an evaluation question."
     )
+    semantic: Reworded | None = Field(
+        None, description="Flag other words too; a judge's word drops. Off if unset."
+    )
 
 
 class Select(Section):
     """Which sound traces to train on where there are more than wanted."""
 
     tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
-    by: Literal["random", "short", "long", "hard", "easy", "steady"] = Field(
-        "random", description="Which come first; `hard`: low pass rate; `steady`: few doubts."
+    by: By = Field(
+        "random",
+        description="Which come first; `hard`: low pass rate; `steady`: few doubts; to the student "
+        "before training `likely`: low perplexity; `suited`: low rank-surprisal ratio; `natural`: "
+        "high local naturalness.",
     )
     mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -189,6 +189,44 @@ def batches(rows: Iterator[Row], batch_tokens: int) -> Iterator[list[Row]]:
         yield batch
 
 
+@torch.inference_mode()
+def score_rows(model: Any, vocabulary: int, rows: Sequence[Row], **options: Any) -> list[Scores]:
+    """What `model` says of the trained tokens of each row, given all before them; on the CPU.
+
+    Over the first `vocabulary` ids: padding of the head is cut off before the softmax. `options`
+    are those of `distill.losses.score`.
+    """
+    width = max(len(row.input_ids) for row in rows)
+    ids_BT = torch.zeros(len(rows), width, dtype=torch.int64)
+    mask_BT = torch.zeros(len(rows), width, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        ids_BT[number, : len(row.input_ids)] = torch.tensor(row.input_ids)
+        mask_BT[number, : len(row.input_ids)] = 1
+    ids_BT, mask_BT = ids_BT.to(model.device), mask_BT.to(model.device)
+    states = model.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    spans = [slice(span_start(row), len(row.input_ids)) for row in rows]
+    hidden_NH = torch.cat(
+        [
+            states.last_hidden_state[number, span.start - 1 : span.stop - 1]
+            for number, span in enumerate(spans)
+        ]
+    )
+    targets_N = torch.cat([ids_BT[number, span] for number, span in enumerate(spans)])
+    head = model.get_output_embeddings()
+    bias = getattr(head, "bias", None)
+    found = score(
+        hidden_NH,
+        head.weight[:vocabulary],
+        targets_N,
+        bias=None if bias is None else bias[:vocabulary],
+        **logit_options(model.config)._asdict(),
+        **options,
+    )
+    lengths = [span.stop - span.start for span in spans]
+    parts = zip(*(torch.split(part.cpu(), lengths) for part in found), strict=True)
+    return [Scores._make(own) for own in parts]
+
+
 class Scorer:
     """A loaded model that scores batches of rows."""
 
@@ -204,49 +242,15 @@ class Scorer:
         self.name, self.top_k, self.others = name, top_k, others
         self.vocabulary = vocabulary
 
-    @torch.inference_mode()
     def __call__(self, rows: Sequence[Row]) -> list[Score]:
         """One score for each row: of its trained tokens, given all that is before them."""
-        width = max(len(row.input_ids) for row in rows)
-        ids_BT = torch.zeros(len(rows), width, dtype=torch.int64)
-        mask_BT = torch.zeros(len(rows), width, dtype=torch.int64)
-        for number, row in enumerate(rows):
-            ids_BT[number, : len(row.input_ids)] = torch.tensor(row.input_ids)
-            mask_BT[number, : len(row.input_ids)] = 1
-        device = self.model.device
-        ids_BT, mask_BT = ids_BT.to(device), mask_BT.to(device)
-        backbone = self.model.get_decoder()
-        states = backbone(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
-        spans = [slice(span_start(row), len(row.input_ids)) for row in rows]
-        hidden_NH = torch.cat(
-            [
-                states.last_hidden_state[number, span.start - 1 : span.stop - 1]
-                for number, span in enumerate(spans)
-            ]
-        )
-        targets_N = torch.cat([ids_BT[number, span] for number, span in enumerate(spans)])
-        found = self._scores(hidden_NH, targets_N)
-        lengths = [span.stop - span.start for span in spans]
-        parts = zip(*(torch.split(part, lengths) for part in found), strict=True)
+        options = {"k": min(self.top_k, self.vocabulary), "temperatures": (1.0, *self.others)}
         return [
-            Score(row.key, self.name, tuple(row.input_ids[span]), self._packed(Scores._make(own)))
-            for row, span, own in zip(rows, spans, parts, strict=True)
+            Score(row.key, self.name, tuple(row.input_ids[span_start(row) :]), self._packed(own))
+            for row, own in zip(
+                rows, score_rows(self.model, self.vocabulary, rows, **options), strict=True
+            )
         ]
-
-    def _scores(self, hidden_NH: torch.Tensor, targets_N: torch.Tensor) -> Scores:
-        """Over the real vocabulary: padding of the head is cut off before the softmax."""
-        head = self.model.get_output_embeddings()
-        bias = getattr(head, "bias", None)
-        found = score(
-            hidden_NH,
-            head.weight[: self.vocabulary],
-            targets_N,
-            k=min(self.top_k, self.vocabulary),
-            temperatures=(1.0, *self.others),
-            bias=None if bias is None else bias[: self.vocabulary],
-            **logit_options(self.model.config)._asdict(),
-        )
-        return Scores._make(part.cpu() for part in found)
 
     def _packed(self, own: Scores) -> TopLogprobs:
         teacher = SparseTeacher(own.ids, own.logprobs, own.log_tail)

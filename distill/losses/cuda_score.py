@@ -29,7 +29,7 @@ class ScoreArgs(ctypes.Structure):
 
 
 class Outputs(NamedTuple):
-    """What the kernel writes, one entry per row: `Scores`, in its order."""
+    """What the kernel writes, one entry per row: `Scores` without ranks, in its order."""
 
     target: Tensor
     entropy: Tensor

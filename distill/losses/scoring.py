@@ -25,7 +25,8 @@ class Scores(NamedTuple):
     `target` logprob of the target, NaN where there is none; `entropy` in nats; `ids` int64 and
     `logprobs` [..., k] of the likeliest tokens, sorted downwards, and `log_tail`, the log of the
     probability outside them, summed over the others and not subtracted from 1; `lse` [..., m], the
-    logsumexp of the logits divided by each of the m temperatures asked for.
+    logsumexp of the logits divided by each of the m temperatures asked for; `rank` int64, 1 for the
+    likeliest token, 0 where there is no target or no ranks were asked for.
     """
 
     target: Tensor
@@ -34,6 +35,7 @@ class Scores(NamedTuple):
     logprobs: Tensor
     log_tail: Tensor
     lse: Tensor
+    rank: Tensor
 
 
 @torch.no_grad()
@@ -47,14 +49,17 @@ def score(
     bias: Tensor | None = None,
     softcap: float | None = None,
     scale: float = 1.0,
+    ranks: bool = False,
     chunk: int | None = None,
     impl: Literal["auto", "chunked", "cuda"] = "auto",
 ) -> Scores:
     """Score every row of `hidden` [N, H] or [B, T, H] under the head `weight` [V, H].
 
     Logits are made and treated as in `fused_linear_loss`; all but `lse` is at temperature 1. Of
-    equal logprobs the lower id comes first. Targets of -100 have no logprob (NaN). `cuda` is one
-    sweep over the logits, for up to 128 ids and 4 temperatures; `auto` takes it where it runs.
+    equal logprobs the lower id comes first. Targets of -100 have no logprob (NaN). `ranks` asks for
+    the ranks of the targets: one more than the columns with a greater logit, which costs one more
+    reading of the logits. `cuda` is one sweep over them, for up to 128 ids and 4 temperatures;
+    `auto` takes it where it runs.
 
     Raises:
         ValueError: shapes that do not fit, k or a target out of range.
@@ -81,17 +86,27 @@ def score(
         part, tokens = flat[start : start + step], chosen[start : start + step]
         tile = buffer[: len(part)]
         gemm.logits(part, head.weight, head.bias, tile)
+        rank = _ranks(tile, tokens, scale) if ranks else torch.zeros_like(tokens)
         if on_gpu:
             out = cuda_score.score(tile, tokens, k, temperatures, softcap, scale)
-            parts.append(Scores._make(out))
         else:
             cap_(tile, softcap, scale)
-            parts.append(_score_(tile, tokens, k, temperatures))
+            out = _score_(tile, tokens, k, temperatures)
+        parts.append(Scores(*out, rank))
     whole = (torch.cat(column) for column in zip(*parts, strict=True))
     return Scores._make(column.reshape(lead + column.shape[1:]) for column in whole)
 
 
-def _score_(u: Tensor, targets: Tensor, k: int, temperatures: Sequence[float]) -> Scores:
+def _ranks(tile: Tensor, targets: Tensor, scale: float) -> Tensor:
+    """Ranks [C] of the targets among raw logits `tile` [C, V]; a softcap keeps their order."""
+    at = tile.gather(1, targets.clamp_min(0)[:, None])
+    greater = tile > at if scale > 0 else tile < at
+    return (1 + greater.sum(1)).where(targets != IGNORE, 0)
+
+
+def _score_(
+    u: Tensor, targets: Tensor, k: int, temperatures: Sequence[float]
+) -> cuda_score.Outputs:
     """Scores of capped logits `u` [C, V], which are overwritten."""
     lse = torch.stack([torch.logsumexp(u / t, 1) for t in temperatures], 1)
     total = torch.logsumexp(u, 1)
@@ -100,7 +115,8 @@ def _score_(u: Tensor, targets: Tensor, k: int, temperatures: Sequence[float]) -
     entropy = -(log_p.exp() * log_p).sum(1)
     logprobs, ids = top(log_p, k)
     log_tail = log_p.scatter_(1, ids, -torch.inf).logsumexp(1)
-    return Scores(at.where(targets != IGNORE, torch.nan), entropy, ids, logprobs, log_tail, lse)
+    target = at.where(targets != IGNORE, torch.nan)
+    return cuda_score.Outputs(target, entropy, ids, logprobs, log_tail, lse)
 
 
 def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from distill.artifacts import Manifest, RowReport, TrainReport
+from distill.artifacts import Manifest, RowReport, StudentScore, TrainReport
 from distill.pipeline import STAGES, check
 from distill.row_text import read_rows
 from distill.run import read_struct
@@ -216,6 +216,34 @@ def test_another_threshold_decides_again_from_the_same_ledger(
     assert rules == {"kept", "budget"}
     run(tiny_recipe(copied, tiny_model, "curate.overlap.ngram=5"), copied / "run", upto="curate")
     assert path.stat().st_mtime_ns > before
+
+
+def test_a_selection_by_the_student_makes_its_scores_once_and_drops_the_least_likely(
+    copied: Path, tiny_model: Path
+) -> None:
+    wanted = tiny_recipe(copied, tiny_model, "curate.select={tokens: 150, by: likely}")
+    _, said = run(wanted, copied / "run", upto="curate")
+    assert said.ran == ["score", "curate"]
+    scores = read_structs(copied / "run/annotate/student.jsonl", StudentScore)
+    assert len(scores) == 12
+    nll = {one.key: one.nll for one in scores}
+    decisions = read_structs(copied / "run/curate/decisions.jsonl", Decision)
+    kept = [nll[one.key] for one in decisions if one.kept]
+    tokens = {one.key: one.value for one in decisions if not one.kept}
+    assert {one.rule for one in decisions} == {"kept", "budget"}
+    assert min(nll.values()) in kept
+    assert max(nll[key] for key in tokens) > max(kept)
+    counts = read_struct(copied / "run/manifest.json", Manifest).stages["score"].counts
+    assert counts == {"sound": 12, "scored": 12, "made_now": 12}
+    other = "curate.select={tokens: 150, by: suited}"
+    _, said = run(tiny_recipe(copied, tiny_model, other), copied / "run", upto="curate")
+    assert said.ran == ["curate"]
+    other = "curate.select={tokens: 150, by: natural}"
+    _, said = run(tiny_recipe(copied, tiny_model, other), copied / "run", upto="curate")
+    assert said.ran == ["score", "curate"]
+    again = read_structs(copied / "run/annotate/student.jsonl", StudentScore)
+    assert [one.nll for one in again] == [one.nll for one in scores]
+    assert all(one.natural is not None for one in again)
 
 
 def test_alike_questions_are_noted_once_and_another_threshold_decides_again(

@@ -6,11 +6,15 @@ by one score. Scores come from the ledger:
 length      canonical tokens
 difficulty  1 - pass rate of the question: its right traces over its right and wrong ones
 branching   words such as "wait" and "alternatively" per 1,000 tokens
+
+Scores of another origin, such as a student's, are given with the selection.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,18 +23,20 @@ import numpy.typing as npt
 from traces.curate.drops import Drops, Mask
 from traces.curate.ledger import RIGHT, WRONG, Ledger
 
-By = Literal["random", "short", "long", "hard", "easy", "steady"]
+By = Literal["random", "short", "long", "hard", "easy", "steady", "likely", "suited", "natural"]
 F64 = npt.NDArray[np.float64]
 
 
 class Selection(NamedTuple):
     """`tokens` is the budget in canonical tokens, None for no limit. `mix` gives each domain a
-    share of all tokens that are kept; a domain that is not named is kept out.
+    share of all tokens that are kept; a domain that is not named is kept out. `scores` by key, the
+    lower the better, are those of `likely`, `suited` and `natural`; without one a trace comes last.
     """
 
     tokens: int | None
     by: By
     mix: dict[str, float]
+    scores: Mapping[str, float] = MappingProxyType({})
 
 
 def pass_rate(ledger: Ledger) -> F64:
@@ -45,7 +51,7 @@ def pass_rate(ledger: Ledger) -> F64:
 def select(drops: Drops, selection: Selection) -> None:
     """Drop by the rules `mix` and `budget`, worst first. The same rows give the same choice."""
     ledger = drops.ledger
-    rows = _ranked(ledger, drops.alive, selection.by)
+    rows = _ranked(ledger, drops.alive, selection)
     limits = _limits(ledger, rows, selection)
     spent = dict.fromkeys(limits, 0)
     unmixed, surplus = np.zeros((2, len(ledger.keys)), np.bool_)
@@ -64,10 +70,10 @@ def select(drops: Drops, selection: Selection) -> None:
     )
 
 
-def _ranked(ledger: Ledger, alive: Mask, by: By) -> list[int]:
+def _ranked(ledger: Ledger, alive: Mask, selection: Selection) -> list[int]:
     """Rows that are alive, best first; equals in an order that depends on their keys only."""
     rate = np.nan_to_num(pass_rate(ledger), nan=0.5)
-    scores: dict[By, npt.NDArray[np.float64]] = {
+    scores: dict[By, F64] = {
         "random": np.zeros(len(ledger.keys)),
         "short": ledger.tokens.astype(np.float64),
         "long": -ledger.tokens.astype(np.float64),
@@ -75,7 +81,10 @@ def _ranked(ledger: Ledger, alive: Mask, by: By) -> list[int]:
         "easy": -rate,
         "steady": ledger.branching,
     }
-    score = scores[by]
+    score = scores.get(selection.by)
+    if score is None:
+        given = selection.scores
+        score = np.array([given.get(key, np.inf) for key in ledger.keys], np.float64)
     rows = [int(n) for n in np.flatnonzero(alive)]
     return sorted(rows, key=lambda n: (score[n], hashlib.blake2b(ledger.keys[n].encode()).digest()))
 

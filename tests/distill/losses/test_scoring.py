@@ -81,7 +81,31 @@ def test_no_targets_and_no_rows_are_fine() -> None:
         (0, 5, 2),
         (0, 5),
         (0, 5, 1),
+        (0, 5),
     ]
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+@pytest.mark.parametrize(("softcap", "scale"), [(None, 1.0), (4.0, 0.5), (None, -1.0)])
+def test_rank_is_the_place_of_the_target_in_the_sorted_row(
+    chunk: int | None, softcap: float | None, scale: float
+) -> None:
+    hidden, weight, bias, targets = make()
+    targets[1, 2] = -100
+    options: dict[str, Any] = {"bias": bias, "softcap": softcap, "scale": scale, "chunk": chunk}
+    got = score(hidden, weight, targets, ranks=True, **options)
+    u = scale * (hidden @ weight.T + bias)
+    u = u if softcap is None else softcap * torch.tanh(u / softcap)
+    order = u.argsort(dim=-1, descending=True)
+    place = (order == targets[..., None]).int().argmax(-1) + 1
+    assert torch.equal(got.rank, place.where(targets != -100, 0))
+    assert not score(hidden, weight, targets, **options).rank.any()
+
+
+def test_tokens_of_equal_logits_share_the_best_rank() -> None:
+    logits = torch.tensor([[3.0, 3.0, 1.0, 3.0]]).double()
+    got = [score(logits, torch.eye(4).double(), torch.tensor([n]), ranks=True) for n in range(4)]
+    assert [int(each.rank) for each in got] == [1, 1, 4, 1]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

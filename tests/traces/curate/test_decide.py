@@ -109,6 +109,15 @@ def test_failures_are_decided_too() -> None:
     assert outcome(items[1:2], keep_truncated=True) == {"b": ""}
 
 
+def test_scores_that_are_given_choose_the_lowest_and_traces_without_one_last() -> None:
+    items = [item(f"k{n}", f"p{n}", answer=f"say {n}") for n in range(4)]
+    given = {"k0": 0.5, "k2": -3.0, "k3": 7.0}
+    for tokens, kept in ((3, "k2"), (6, "k2 k0"), (9, "k2 k0 k3"), (None, "k2 k0 k3 k1")):
+        chosen = Selection(tokens, "suited", {}, given)
+        found = outcome(items, selection=chosen)
+        assert {key for key, rule in found.items() if not rule} == set(kept.split())
+
+
 def test_null_switches_a_rule_off() -> None:
     looping = [item("e", answer="yes " * 500)]
     assert outcome(looping, loop_tail_chars=None) == {"e": "loop_ngrams"}
