@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def export_talks(store_path: Path, out_path: Path) -> ExportCounts:
     Importing them again gives the same traces. Traces that are of no log are left out, and counted.
 
     Raises:
-        DataError: no such store, or nowhere to write.
+        DataError: no such store, no log in it, or nowhere to write.
     """
     if out_path.suffix == ".parquet":
         raise DataError(f"{out_path}: conversations are written as .jsonl")
@@ -128,5 +129,12 @@ def export_talks(store_path: Path, out_path: Path) -> ExportCounts:
                 used += sum(m.role == "assistant" for m in talk.messages[1:])
                 yield openai_row(talk)
 
-        written = write_jsonl(out_path, rows())
+        made = rows()
+        first = next(made, None)
+        if first is None:
+            raise DataError(
+                f"{store_path}: none of its {total} traces is of a log",
+                "`traces export` without --logs writes traces of every kind",
+            )
+        written = write_jsonl(out_path, chain([first], made))
     return ExportCounts(written, total - used)

@@ -1,86 +1,29 @@
 """The compiled loops of curation. `traces.curate.scan` and `nearby` call them; nothing else does.
 
-They are compiled when first called, once per machine: numba keeps the result beside the source or,
-where that cannot be written, in the user's cache folder.
+Token hashes are those of `traces.curate.lexer`, `data` and `table` what it reads.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from traces.curate.blocks import BLOCK, classify, copy_block, kernel, load
+from traces.curate.lexer import add_wide, character, read_tokens
 
 _A = 0x9E3779B97F4A7C15
 _B = 0xBF58476D1CE4E5B9
 _C = 0x94D049BB133111EB
 _EMPTY = 0xFFFFFFFFFFFFFFFF
+SCRIPTS = 13
 
 
-def _kernel(function: Any) -> Any:
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder can be written: compile in each process
-        return numba.njit(nogil=True)(function)
-
-
-@_kernel
-def read_tokens(points: Any, table: Any, hashes: Any, numbers: Any, scripts: Any) -> int:
-    """Hash each token into `hashes`, say in `numbers` which are numbers, count letters by script.
-
-    `points` u8 or u32 [n], `table` of `traces.curate.characters`, `hashes` u64 [n], `numbers`
-    bool [n], `scripts` i64 [13]. Returns the number of tokens.
-    """
-    count, index, size, latin = 0, 0, len(points), 0
-    while index < size:
-        entry = table[points[index]]
-        kind = (entry >> np.uint32(21)) & np.uint32(3)
-        index += 1
-        if kind == 0:
-            continue
-        value, start = np.uint64(entry), index
-        if kind == 1:
-            if entry >= np.uint32(1 << 24):
-                scripts[entry >> np.uint32(24)] += 1
-                latin -= 1
-            while index < size:
-                entry = table[points[index]]
-                inner = (entry >> np.uint32(21)) & np.uint32(3)
-                if inner != 1 and inner != 2:
-                    break
-                if inner == 2:
-                    latin -= 1
-                elif entry >= np.uint32(1 << 24):
-                    scripts[entry >> np.uint32(24)] += 1
-                    latin -= 1
-                value = (value * np.uint64(_A)) ^ np.uint64(entry)
-                index += 1
-            latin += index - start + 1
-        elif kind == 2:
-            dots = 0
-            while index < size:
-                entry = table[points[index]]
-                if (entry >> np.uint32(21)) & np.uint32(3) != 2:
-                    if dots or points[index] != 46 or index + 1 == size:
-                        break
-                    if (table[points[index + 1]] >> np.uint32(21)) & np.uint32(3) != 2:
-                        break
-                    dots = 1
-                value = (value * np.uint64(_A)) ^ np.uint64(entry)
-                index += 1
-        value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
-        hashes[count] = (value ^ (value >> np.uint64(29))) * np.uint64(_C)
-        numbers[count] = kind == 2
-        count += 1
-    scripts[0] += latin
-    return count
-
-
-@_kernel
+@kernel
 def roll(hashes: Any, size: int) -> Any:
     """Hashes of all n-grams of `size` tokens in their order, u64 [len(hashes) - size + 1].
 
-    A polynomial in an odd multiplier modulo 2^64 over token hashes, mixed; never 0 or all ones.
+    A polynomial in an odd multiplier modulo 2^64 over token hashes; never 0.
     """
     count = max(0, len(hashes) - size + 1)
     grams = np.empty(count, np.uint64)
@@ -88,187 +31,252 @@ def roll(hashes: Any, size: int) -> Any:
     for index in range(min(size, len(hashes))):
         total = total * np.uint64(_A) + hashes[index]
         leaving *= np.uint64(_A)
-    for start in range(count):
-        value = (total ^ (total >> np.uint64(32))) * np.uint64(_B)
-        value ^= value >> np.uint64(29)
-        grams[start] = min(max(value, np.uint64(1)), np.uint64(_EMPTY - 1))
-        if start + size < len(hashes):
-            total = total * np.uint64(_A) + hashes[start + size] - hashes[start] * leaving
+    for start in range(count - 1):
+        grams[start] = max(total, np.uint64(1))
+        total = total * np.uint64(_A) + (hashes[start + size] - hashes[start] * leaving)
+    if count:
+        grams[count - 1] = max(total, np.uint64(1))
     return grams
 
 
-@_kernel
+@kernel
 def distinct(grams: Any) -> Any:
-    """A table of the distinct grams (open addressing, 0 is empty) and their first places."""
+    """The distinct grams u64 [G], their first places i32 [G], and a table to look them up in.
+
+    The table, i32, holds places in the first array (open addressing), -1 where it is empty.
+    """
     size = 16
-    while 2 * size < 3 * len(grams):
+    while size < 4 * len(grams):  # sparse: whether a slot is taken is hard to predict
         size *= 2
-    table, places = np.zeros(size, np.uint64), np.empty(len(grams), np.int64)
-    count = 0
+    found, places = np.empty(len(grams), np.uint64), np.empty(len(grams), np.int32)
+    table, count = np.full(size, np.int32(-1)), 0
     for index in range(len(grams)):
         slot = np.int64(grams[index] & np.uint64(size - 1))
-        while table[slot] != 0 and table[slot] != grams[index]:
+        while table[slot] >= 0 and found[table[slot]] != grams[index]:
             slot = (slot + 1) & (size - 1)
-        if table[slot] == 0:
-            table[slot] = grams[index]
-            places[count] = index
+        if table[slot] < 0:
+            table[slot] = count
+            found[count], places[count] = grams[index], index
             count += 1
-    return table, places[:count]
+    return found[:count].copy(), places[:count].copy(), table
 
 
-@_kernel
-def _holds(table: Any, gram: Any) -> bool:
+@kernel
+def _holds(found: Any, table: Any, gram: Any) -> bool:
     slot = np.int64(gram & np.uint64(len(table) - 1))
-    while table[slot] != 0:
-        if table[slot] == gram:
+    while table[slot] >= 0:
+        if found[table[slot]] == gram:
             return True
         slot = (slot + 1) & (len(table) - 1)
     return False
 
 
-@_kernel
-def count_shared(grams: Any, table: Any) -> int:
-    """How many of `grams` the table holds, each as often as it comes."""
+@kernel
+def count_shared(grams: Any, found: Any, table: Any) -> int:
+    """How many of `grams` are among the distinct ones of a table, each as often as it comes."""
     shared = 0
     for gram in grams:
-        shared += _holds(table, gram)
+        shared += _holds(found, table, gram)
     return shared
 
 
-@_kernel
-def lacking(grams: Any, masked: Any, table: Any) -> Any:
-    """The masked forms, without zeros, of those grams that the table does not hold."""
-    found = np.empty(len(grams), np.uint64)
-    count = 0
+@kernel
+def lacking(
+    grams: Any, places: Any, hashes: Any, numbers: Any, size: int, found: Any, table: Any
+) -> Any:
+    """The masked forms of those distinct grams with a number in them that a table does not hold.
+
+    Of a text `grams` and `places` as from `distinct`, its tokens' `hashes` and `numbers`; `found`
+    and `table` of the other text.
+    """
+    masked, count = np.empty(len(grams), np.uint64), 0
     for index in range(len(grams)):
-        if masked[index] != 0 and not _holds(table, grams[index]):
-            found[count] = masked[index]
+        if _holds(found, table, grams[index]):
+            continue
+        held, total = 0, np.uint64(0)
+        for place in range(places[index], min(places[index] + size, len(hashes))):
+            held += numbers[place]
+            value = np.uint64(1) if numbers[place] else hashes[place]
+            total = total * np.uint64(_A) + value
+        if held:
+            masked[count] = total
             count += 1
-    return found[:count]
+    return masked[:count]
 
 
-@_kernel
+@kernel
+def count_distinct(grams: Any) -> Any:
+    """How many different grams there are.
+
+    Most grams of most texts come once and are told by a bit of their own; only those whose bit is
+    another's too go into a table.
+    """
+    size = 1024
+    while size < 32 * len(grams):
+        size *= 2
+    once, twice = np.zeros(size >> 6, np.uint64), np.zeros(size >> 6, np.uint64)
+    met = np.uint64(0)
+    for gram in grams:
+        slot = gram & np.uint64(size - 1)
+        place, bit = slot >> np.uint64(6), np.uint64(1) << (slot & np.uint64(63))
+        again = once[place] & bit
+        once[place] |= bit
+        twice[place] |= again
+        met |= again
+    if met == 0:
+        return len(grams)
+    rest = np.empty(len(grams), np.uint64)
+    count: Any = 0
+    for gram in grams:
+        slot = gram & np.uint64(size - 1)
+        rest[count] = gram
+        count += np.int64((twice[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
+    return len(grams) - count + len(distinct(rest[:count])[0])
+
+
+@kernel
 def sketch(grams: Any) -> Any:
     """Fast Similarity Sketch of a set, u32 [128]; repeated grams make no difference."""
     places = np.full(128, np.uint64(_EMPTY))
-    filled = 0
-    for turn in range(256):
-        if filled == 128 or len(grams) == 0:
-            break
+    turn, left = 0, len(grams)
+    while turn < 256 and left:
         seed = np.uint64(turn + 1) * np.uint64(_C)
         for gram in grams:
             value = (gram ^ seed) * np.uint64(_B)
             value ^= value >> np.uint64(31)
             value *= np.uint64(_C)
             value ^= value >> np.uint64(29)
-            place = np.int64(value & np.uint64(127)) if turn < 128 else np.int64(turn - 128)
+            place = value & np.uint64(127) if turn < 128 else np.uint64(turn - 128)
             rank = (np.uint64(turn) << np.uint64(48)) | (value >> np.uint64(16))
-            if rank < places[place]:
-                filled += places[place] == np.uint64(_EMPTY)
-                places[place] = rank
+            places[place] = min(places[place], rank)
+        left = (places == np.uint64(_EMPTY)).sum()
+        turn += 1
     found = np.empty(128, np.uint32)
     for number in range(128):
         found[number] = np.uint32((places[number] * np.uint64(_A)) >> np.uint64(32))
     return found
 
 
-@_kernel
-def periodic_tail(points: Any, table: Any, key: int, tries: int, repeats: int) -> int:
-    """Length of the longest ending that is one unit, `repeats` times or more over; 0 if none.
+@kernel
+def sketch_text(data: Any, size: int, table: Any, ngram: int) -> Any:
+    """The number of tokens of a text, and the sketch of its n-grams. `data` as in `read_tokens`."""
+    hashes, _, _ = tokens_of(data, size, table)
+    return len(hashes), sketch(roll(hashes, min(ngram, max(len(hashes), 1))))
 
-    A unit is looked for where the last `key` points stood before, at the `tries` nearest places.
-    White space at the very end is not counted.
+
+@kernel
+def read_grams(data: Any, size: int, table: Any, ngram: int) -> Any:
+    """What `distinct` gives of a text's n-grams, and the first two of `tokens_of`."""
+    hashes, numbers, _ = tokens_of(data, size, table)
+    found, places, lookup = distinct(roll(hashes, min(ngram, max(len(hashes), 1))))
+    return found, places, lookup, hashes.copy(), numbers.copy()
+
+
+@kernel
+def tokens_of(data: Any, size: int, table: Any) -> Any:
+    """Hashes u64 [n] of the tokens, u8 [n] which are numbers, letters by script i64 [13]."""
+    hashes, numbers = np.empty(size, np.uint64), np.empty(size, np.uint8)
+    scripts = np.zeros(SCRIPTS, np.int64)
+    count = read_tokens(data, size, table, hashes, numbers, scripts)
+    return hashes[:count], numbers[:count], scripts
+
+
+@kernel
+def survey(data: Any, size: int, table: Any, words: Any, ngram: int, tail: Any) -> Any:
+    """Hashes of the tokens, their number among `words`, how many n-grams are different, how many of
+    those with numbers masked, how many characters the periodic tail has, letters by script.
+
+    `tail`: key, tries and repeats of `periodic_tail`.
     """
-    size, longest = len(points), 0
-    while size and (table[points[size - 1]] >> np.uint32(21)) & np.uint32(3) == 0:
-        size -= 1
-    for period in range(1, size - key + 1):
-        same = 0
-        while same < size - period and points[size - 1 - same] == points[size - 1 - same - period]:
+    hashes, numbers, scripts = tokens_of(data, size, table)
+    met = 0
+    for word in words:
+        for value in hashes:
+            met += value == word
+    plain = masked = count_distinct(roll(hashes, ngram))
+    if numbers.any():
+        masked = count_distinct(roll(mask_numbers(hashes, numbers), ngram))
+    period = periodic_tail(data, size, table, tail[0], tail[1], tail[2])
+    return hashes, met, plain, masked, period, scripts
+
+
+@kernel
+def mask_numbers(hashes: Any, numbers: Any) -> Any:
+    """The hashes with 1 in the place of every number."""
+    found = np.empty(len(hashes), np.uint64)
+    for index in range(len(hashes)):
+        found[index] = np.uint64(1) if numbers[index] else hashes[index]
+    return found
+
+
+@kernel
+def periodic_tail(data: Any, size: int, table: Any, key: int, tries: int, repeats: int) -> int:
+    """Characters of the longest ending that is one unit, `repeats` times or more over; 0 if none.
+
+    A unit is looked for where the last `key` characters stood before, at the `tries` nearest
+    places. White space at the very end is not counted.
+    """
+    size = _trimmed(data, size, table)
+    needed, characters = 0, 0
+    while needed < size and characters < key:
+        needed += 1
+        characters += data[size - needed] & 0xC0 != 0x80
+    if characters < key:
+        return 0
+    longest, end = 0, load(data, size - 8)
+    for period in range(1, size - needed + 1):
+        if load(data, size - 8 - period) != end:
+            continue
+        same = 8
+        while same < size - period and data[size - 1 - same] == data[size - 1 - same - period]:
             same += 1
-        if same >= key:
+        if same >= needed:
             if same + period >= repeats * period:
                 longest = max(longest, same + period)
             tries -= 1
             if tries == 0 or longest == size:
                 break
-    return longest
-
-
-@_kernel
-def collapse(points: Any, table: Any, out: Any) -> int:
-    """Copy `points` with runs of white space as one space, none at the ends; returns the length.
-
-    `out` has one place more than `points`.
-    """
-    count, gap = 0, True
-    for point in points:
-        space = (table[point] >> np.uint32(21)) & np.uint32(3) == 0
-        out[count] = 32 if space else point
-        count += not (space & gap)
-        gap = space
-    return count - (1 if gap and count else 0)
-
-
-@_kernel
-def masked_grams(hashes: Any, numbers: Any, size: int) -> Any:
-    """As `roll`, with numbers masked; 0 for an n-gram without a number."""
-    grams = roll(np.where(numbers, np.uint64(1), hashes), size)
-    held = 0
-    for index in range(min(size, len(hashes)) - 1):
-        held += numbers[index]
-    for start in range(len(grams)):
-        held += numbers[start + size - 1]
-        if held == 0:
-            grams[start] = 0
-        held -= numbers[start]
-    return grams
-
-
-@_kernel
-def _slot(sketch: Any, band: int, rows: int, keys: Any, last: Any) -> Any:
-    value = np.uint64(band + 1)
-    for row in range(rows):
-        value = (value ^ np.uint64(sketch[rows * band + row])) * np.uint64(_A)
-        value ^= value >> np.uint64(29)
-    key = np.uint32(value >> np.uint64(32))
-    slot = np.int64(value & np.uint64(len(keys) - 1))
-    while last[slot] >= 0 and keys[slot] != key:
-        slot = (slot + 1) & (len(keys) - 1)
-    return slot, key
-
-
-@_kernel
-def add(sketches: Any, number: int, rows: int, keys: Any, last: Any, before: Any) -> None:
-    """Put `number` at the head of the list of each of its bands."""
-    for band in range(before.shape[1]):
-        slot, key = _slot(sketches[number], band, rows, keys, last)
-        keys[slot] = key
-        before[number, band] = last[slot]
-        last[slot] = number
-
-
-@_kernel
-def candidates(
-    sketches: Any, number: int, rows: int, keys: Any, last: Any, before: Any, seen: Any, least: int
-) -> Any:
-    """Those added that share a band and `least` places with `number`, most alike first."""
-    found, places = np.empty(64, np.int32), np.empty(64, np.int32)
     count = 0
-    for band in range(before.shape[1]):
-        slot, _ = _slot(sketches[number], band, rows, keys, last)
-        other = last[slot]
-        while other >= 0:
-            if seen[other] != number:
-                seen[other] = number
-                same = 0
-                for place in range(128):
-                    same += sketches[number, place] == sketches[other, place]
-                if same >= least:
-                    if count == len(found):
-                        found = np.concatenate((found, np.empty_like(found)))
-                        places = np.concatenate((places, np.empty_like(places)))
-                    found[count], places[count] = other, same
-                    count += 1
-            other = before[other, band]
-    return found[:count][np.argsort(-places[:count], kind="mergesort")]
+    for place in range(size - longest, size):
+        count += data[place] & 0xC0 != 0x80
+    return count
+
+
+@kernel
+def _trimmed(data: Any, size: int, table: Any) -> int:
+    """The size without white space at the end."""
+    while size:
+        start = size - 1
+        while data[start] & 0xC0 == 0x80:
+            start -= 1
+        point, _ = character(data, start)
+        if (table[point] >> np.uint32(21)) & np.uint32(3) != 0:
+            break
+        size = start
+    return size
+
+
+@kernel
+def collapse(data: Any, size: int, table: Any, out: Any) -> Any:
+    """Copy a text with runs of white space as one space, none at the ends; returns the length.
+
+    `data` as in `read_tokens`; `out` u8 of PADDING places more than `size`.
+    """
+    count: Any = 0
+    before, scripts = np.uint64(1), np.empty(SCRIPTS, np.int64)
+    for base in range(0, size, BLOCK):
+        letters, digits, spaces, high = classify(data, base)
+        wide = spaces
+        if high:
+            _, _, wide, _ = add_wide(data, base, table, scripts, letters, digits, spaces, high)
+        gone = wide & ((wide << np.uint64(1)) | before)
+        before = wide >> np.uint64(63)
+        if gone | (wide ^ spaces):
+            for place in range(min(BLOCK, size - base)):
+                bit = np.uint64(place)
+                out[count] = 32 if (wide >> bit) & np.uint64(1) else data[base + place]
+                count += 1 - np.int64((gone >> bit) & np.uint64(1))
+        else:
+            copy_block(data, base, out, count)
+            count += min(BLOCK, size - base)
+    return count - 1 if count and out[count - 1] == 32 else count

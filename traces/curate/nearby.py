@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.curate import kernels
+from traces.curate import bands
 from traces.curate.scan import PLACES, Grams, differ_in_numbers, number_hash, read_grams, similarity
 
 _MARGIN = 0.16  # four standard deviations of the estimate: a pair that is lost by it is one in 1e4
@@ -47,7 +47,8 @@ def find_near(
     `sketches` u32 [N, 128]; `order` the texts to look at, best first; `text_of` is asked only for
     candidates.
     """
-    index = _Index(sketches, threshold)
+    crowd = sharing_a_band(sketches, np.fromiter(order, np.int64), threshold)
+    index = _Index(sketches[crowd], threshold)
     cache: OrderedDict[int, Pair] = OrderedDict()
 
     def grams_of(number: int) -> Pair:
@@ -61,15 +62,34 @@ def find_near(
         return cache[number]
 
     found: dict[int, tuple[int, float]] = {}
-    for number in order:
-        for other in index.candidates(number):
-            alike = copies(grams_of(number), grams_of(int(other)), threshold)
+    for place, number in enumerate(crowd.tolist()):
+        for other in index.candidates(place):
+            of = int(crowd[other])
+            alike = copies(grams_of(number), grams_of(of), threshold)
             if alike is not None:
-                found[number] = (int(other), alike)
+                found[number] = of, alike
                 break
         else:
-            index.add(number)
+            index.add(place)
     return found
+
+
+def sharing_a_band(
+    sketches: npt.NDArray[np.uint32], order: npt.NDArray[np.int64], threshold: float
+) -> npt.NDArray[np.int64]:
+    """Those of `order`, in their order, that have a band in common with another of them.
+
+    One sort for each band, which costs less than one look into a large table for each text.
+    """
+    hashes = bands.band_hashes(sketches, order, banding(threshold)[0])
+    shared = np.zeros(len(order), np.bool_)
+    places = np.arange(len(order), dtype=np.uint64)
+    for band in hashes:
+        keys = np.sort((band.astype(np.uint64) << np.uint64(32)) | places)
+        same = np.flatnonzero((keys[1:] ^ keys[:-1]) >> np.uint64(32) == 0)
+        met = keys & np.uint64(0xFFFFFFFF)
+        shared[met[same]] = shared[met[same + 1]] = True
+    return order[shared]
 
 
 def copies(a: Pair, b: Pair, threshold: float) -> float | None:
@@ -98,16 +118,16 @@ class _Index:
     def __init__(self, sketches: npt.NDArray[np.uint32], threshold: float) -> None:
         self.rows, self.least = banding(threshold)
         self.sketches = sketches
-        bands = PLACES // self.rows
-        size = 1 << max(10, int(np.ceil(np.log2(max(1, len(sketches)) * bands * 1.5))))
+        many = PLACES // self.rows
+        size = 1 << max(10, int(np.ceil(np.log2(max(1, len(sketches)) * many * 1.5))))
         self.keys = np.zeros(size, np.uint32)
         self.last = np.full(size, -1, np.int32)
-        self.before = np.full((len(sketches), bands), -1, np.int32)
+        self.before = np.full((len(sketches), many), -1, np.int32)
         self.seen = np.full(len(sketches), -1, np.int32)
 
     def candidates(self, number: int) -> npt.NDArray[np.int32]:
         """Added texts that share a band and enough places, most alike first."""
-        found: npt.NDArray[np.int32] = kernels.candidates(
+        found: npt.NDArray[np.int32] = bands.candidates(
             *(self.sketches, number, self.rows, self.keys, self.last, self.before, self.seen),
             self.least,
         )
@@ -115,4 +135,4 @@ class _Index:
 
     def add(self, number: int) -> None:
         """Let later texts find this one."""
-        kernels.add(self.sketches, number, self.rows, self.keys, self.last, self.before)
+        bands.add(self.sketches, number, self.rows, self.keys, self.last, self.before)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import unicodedata
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from traces.curate import kernels
-from traces.curate.characters import SCRIPTS, table
+from traces.curate.blocks import PADDING
+from traces.curate.characters import table
 
 NGRAM = 5
 LOOP_NGRAM = 10
@@ -27,6 +28,9 @@ TAIL_KEY = 64  # characters of the tail that must recur before a period is measu
 TAIL_TRIES = 64
 TAIL_REPEATS = 3
 
+_PADDING = b" " * PADDING
+
+U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
@@ -50,60 +54,56 @@ class Measures(NamedTuple):
 
 
 class Grams(NamedTuple):
-    """The distinct 5-grams of a text, u64 [G], a table to look them up in, and their masked forms.
+    """The distinct 5-grams of a text, u64 [G], with where each comes first and a table of them.
 
-    `masked` is 0 for a 5-gram without a number. A text of fewer tokens is one n-gram of its own
-    length. `numbers` are the hashes of its numbers in their order.
+    A text of fewer tokens is one n-gram of its own length. `hashes` u64 [N] are its tokens,
+    `numbers` u8 [N] says which are numbers.
     """
 
-    length: int
     grams: U64
-    masked: U64
-    table: U64
-    numbers: U64
-
-
-class _Tokens(NamedTuple):
-    points: Any
-    table: U32
+    places: npt.NDArray[np.int32]
+    table: npt.NDArray[np.int32]
     hashes: U64
-    numbers: npt.NDArray[np.bool_]
-    letters: I64
+    numbers: U8
 
 
 def measure(text: str) -> Measures:
     """What the cheap rules need of `text`."""
-    return _measures(_read(text))
+    return _survey(text)[0]
 
 
 def scan(text: str) -> tuple[Measures, U32]:
     """As `measure`, with the sketch of the 5-grams, u32 [128], from the same pass."""
-    found = _read(text)
-    return _measures(found), kernels.sketch(kernels.roll(found.hashes, _size(found.hashes)))
+    found, hashes = _survey(text)
+    return found, kernels.sketch(kernels.roll(hashes, _size(hashes)))
 
 
-def _measures(found: _Tokens) -> Measures:
-    hashes = found.hashes
-    tail = kernels.periodic_tail(found.points, found.table, TAIL_KEY, TAIL_TRIES, TAIL_REPEATS)
-    repeated = masked = _repeated(hashes)
-    if found.numbers.any():
-        masked = _repeated(np.where(found.numbers, np.uint64(1), hashes))
-    doubts = kernels.count_shared(hashes, _branching()) * 1000 / max(len(hashes), 1)
-    return Measures(len(hashes), repeated, masked, tail, found.letters, doubts)
+def _survey(text: str) -> tuple[Measures, U64]:
+    hashes, doubts, different, masked, tail, by_script = kernels.survey(
+        *_data(text), _branching(), LOOP_NGRAM, (TAIL_KEY, TAIL_TRIES, TAIL_REPEATS)
+    )
+    grams = max(1, len(hashes) - LOOP_NGRAM + 1)
+    some = len(hashes) >= LOOP_NGRAM
+    return Measures(
+        len(hashes),
+        1.0 - different / grams if some else 0.0,
+        1.0 - masked / grams if some else 0.0,
+        tail,
+        by_script,
+        doubts * 1000 / max(len(hashes), 1),
+    ), hashes
 
 
 @functools.cache
 def _branching() -> U64:
-    # Repeated, they get a sparse table: in a tight one nearly half of all look-ups compare in vain.
-    words = np.tile(_read(" ".join(BRANCHING)).hashes, 128)
-    lookup: U64 = kernels.distinct(words)[0]
-    return lookup
+    words: U64 = kernels.tokens_of(*_data(" ".join(BRANCHING)))[0]
+    return words
 
 
 def sketch(text: str) -> tuple[int, U32]:
     """The number of tokens, and the sketch of the 5-grams, u32 [128]."""
-    hashes = _read(text).hashes
-    return len(hashes), kernels.sketch(kernels.roll(hashes, _size(hashes)))
+    count, found = kernels.sketch_text(*_data(text), NGRAM)
+    return count, found
 
 
 def sketch_grams(grams: U64) -> U32:
@@ -114,17 +114,13 @@ def sketch_grams(grams: U64) -> U32:
 
 def letters(text: str) -> I64:
     """The letters of `text` by script, i64 [13] in the order of `characters.SCRIPTS`."""
-    return _read(text).letters
+    found: I64 = kernels.tokens_of(*_data(text))[2]
+    return found
 
 
 def read_grams(text: str) -> Grams:
     """The 5-grams of `text`."""
-    found = _read(text)
-    hashes, size = found.hashes, _size(found.hashes)
-    grams = kernels.roll(hashes, size)
-    lookup, places = kernels.distinct(grams)
-    masked = kernels.masked_grams(hashes, found.numbers, size)
-    return Grams(len(hashes), grams[places], masked[places], lookup, found.hashes[found.numbers])
+    return Grams(*kernels.read_grams(*_data(text), NGRAM))
 
 
 def similarity(a: Grams, b: Grams) -> float:
@@ -132,38 +128,44 @@ def similarity(a: Grams, b: Grams) -> float:
     if not len(a.grams) and not len(b.grams):
         return 1.0
     small, large = (a, b) if len(a.grams) <= len(b.grams) else (b, a)
-    shared = int(kernels.count_shared(small.grams, large.table))
+    shared = int(kernels.count_shared(small.grams, large.grams, large.table))
     return shared / (len(a.grams) + len(b.grams) - shared)
 
 
 def differ_in_numbers(a: Grams, b: Grams) -> bool:
     """Whether a 5-gram that one lacks is, numbers masked, a 5-gram that the other lacks."""
-    mine = kernels.lacking(a.grams, a.masked, b.table)
+    mine = _lacking(a, b)
     if not len(mine):
         return False
-    others = kernels.lacking(b.grams, b.masked, a.table)
-    lookup, _ = kernels.distinct(others)
-    return bool(kernels.count_shared(mine, lookup))
+    found, _, lookup = kernels.distinct(_lacking(b, a))
+    return bool(kernels.count_shared(mine, found, lookup))
+
+
+def _lacking(text: Grams, other: Grams) -> U64:
+    grams, places, _, hashes, numbers = text
+    size = _size(hashes)
+    found: U64 = kernels.lacking(grams, places, hashes, numbers, size, other.grams, other.table)
+    return found
 
 
 def exact_hash(*texts: str) -> bytes:
     """128-bit hash of the texts up to white space and Unicode normal form."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256(usedforsecurity=False)
     for text in texts:
-        points = _points(text)
-        out = np.empty(len(points) + 1, points.dtype)
-        size = kernels.collapse(points, table(points.dtype == np.uint8), out)
-        if points.itemsize > 1 and (out[:size] < 128).all():
-            out = out.astype(np.uint8)
-        digest.update(size.to_bytes(8, "little") + out[:size].tobytes())
-    return digest.digest()
+        data, size, entries = _data(text, lower=False)
+        out = np.empty(len(data), np.uint8)
+        size = kernels.collapse(data, size, entries, out)
+        digest.update(size.to_bytes(8, "little"))
+        digest.update(out[:size].data)
+    return digest.digest()[:16]
 
 
 def number_hash(*texts: Grams) -> int:
     """Equal for texts that hold the same numbers equally often, whatever their order."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
-        digest.update(len(text.numbers).to_bytes(8, "little") + np.sort(text.numbers).tobytes())
+        found = text.hashes[text.numbers > 0]
+        digest.update(len(found).to_bytes(8, "little") + np.sort(found).tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -171,29 +173,13 @@ def _size(hashes: U64) -> int:
     return min(NGRAM, max(len(hashes), 1))
 
 
-def _repeated(hashes: U64) -> float:
-    grams = kernels.roll(hashes, LOOP_NGRAM)
-    if not len(grams):
-        return 0.0
-    return 1.0 - len(kernels.distinct(grams)[1]) / len(grams)
-
-
-def _points(text: str) -> Any:
-    """u8 [n] where all is ASCII, else u32 [n] in normal form C."""
-    if text.isascii():
-        return np.frombuffer(text.encode(), np.uint8)
-    if not unicodedata.is_normalized("NFC", text):
-        text = unicodedata.normalize("NFC", text)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def _read(text: str) -> _Tokens:
-    if "\u03a3" in text or "\u0130" in text:  # lower case by context, or of two characters
-        text = unicodedata.normalize("NFC", text).lower()
-    points = _points(text)
-    entries = table(points.dtype == np.uint8)
-    hashes = np.empty(len(points), np.uint64)
-    numbers = np.empty(len(points), np.bool_)
-    by_script = np.zeros(len(SCRIPTS), np.int64)
-    count = kernels.read_tokens(points, entries, hashes, numbers, by_script)
-    return _Tokens(points, entries, hashes[:count], numbers[:count], by_script)
+def _data(text: str, *, lower: bool = True) -> tuple[U8, int, U32]:
+    """What the kernels read of a text: its UTF-8 bytes padded, how many they are, a table."""
+    plain = text.isascii()
+    if not plain:
+        if lower and ("\u03a3" in text or "\u0130" in text):  # by context, or two characters
+            text = unicodedata.normalize("NFC", text).lower()
+        if not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
+    data = text.encode("utf-8", "surrogatepass")
+    return np.frombuffer(data + _PADDING, np.uint8), len(data), table(plain)

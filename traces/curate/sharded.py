@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from traces.curate.bands import band_hashes
 from traces.curate.components import Components
 from traces.curate.dedup import Copies
 from traces.curate.nearby import Text, banding, find_near
@@ -44,7 +45,6 @@ _RECORD = np.dtype(
     [("start", "i8"), ("tokens", "i4"), ("text", "?"), ("high", "u8"), ("low", "u8")]
 )
 _COPY = np.dtype([("row", "i4"), ("of", "i4"), ("alike", "f8")])
-_A = np.uint64(0x9E3779B97F4A7C15)
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     stamps: dict[str, tuple[int, int]]
     field: str
     threshold: float
-    version: int = 1
+    version: int = 2
 
 
 def phases(folder: Path, plan: Plan) -> list[Phase]:
@@ -104,19 +104,10 @@ def _scan(folder: Path, plan: Plan, number: int) -> None:
     stacked = np.array(sketches, np.uint32).reshape(-1, PLACES)
     _save(folder, "scan", number, np.array(records, _RECORD))
     _save(folder, "sketch", number, stacked)
-    _save(folder, "band", number, _band_hashes(stacked, banding(plan.threshold)[0]))
+    everyone = np.arange(len(stacked))
+    _save(folder, "band", number, band_hashes(stacked, everyone, banding(plan.threshold)[0]))
     about = {"rows": len(records), "faults": len(faults), "named": faults[:NAMED_FAULTS]}
     mark(folder, "scan", number, about)
-
-
-def _band_hashes(sketches: Array, rows: int) -> Array:
-    """u32 [bands, N]; equal where the places of a band are, and by chance once in 2^32."""
-    parts = sketches.reshape(len(sketches), PLACES // rows, rows).astype(np.uint64)
-    value = np.zeros(parts.shape[:2], np.uint64)
-    for row in range(rows):
-        value = (value ^ parts[:, :, row]) * _A
-        value ^= value >> np.uint64(29)
-    return np.ascontiguousarray((value >> np.uint64(32)).astype(np.uint32).T)
 
 
 def _join(folder: Path, plan: Plan, number: int) -> None:

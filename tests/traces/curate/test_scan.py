@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traces.curate.characters import SCRIPTS, foreign_share, script_of, table
-from traces.curate.scan import exact_hash, letters, measure, read_grams
+from traces.curate.scan import (
+    TAIL_KEY,
+    TAIL_REPEATS,
+    exact_hash,
+    letters,
+    measure,
+    read_grams,
+)
 from traces.curate.tokens import canonical, tokens
 
 PROSE = " ".join(f"word{i} means {i * i}" for i in range(200))
@@ -19,26 +26,73 @@ MIXED = st.text(
     ),
     max_size=60,
 )
+HEADS = [" " * (n % 2) + "a1 " * (n // 3) + "ab"[: n % 3] for n in range(52, 70)]
+HEADS += [
+    "",
+    "1" * 63,
+    "1" * 62 + ".",
+    "1" * 61 + ".5",
+    "\u4e2d" * 21,
+    "\u0661" * 31,
+    "\u2003" * 21,
+]
+"""Blocks are of 64 bytes: what follows these begins near the end of one."""
 
 
-@settings(max_examples=150, deadline=None)
-@given(MIXED)
+LONG = st.builds(lambda head, text: head + text, st.sampled_from(HEADS), MIXED)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LONG)
 def test_the_compiled_tokens_are_the_plain_ones(text: str) -> None:
     found = tokens(text)
     grams = read_grams(text)
+    hashes = grams.hashes.tolist()
     size = max(1, min(5, len(found)))
     plain = {tuple(found[i : i + size]) for i in range(len(found) - size + 1)}
-    assert grams.length == len(found) == measure(text).tokens
+    assert len(hashes) == len(found) == measure(text).tokens
+    assert len(set(zip(found, hashes, strict=True))) == len(set(found)) == len(set(hashes))
     assert len(grams.grams) == (len(plain) if found else 0)
-    assert len(grams.numbers) == sum(bool(re.match(r"\d", token)) for token in found)
+    assert [n > 0 for n in grams.numbers] == [bool(re.match(r"\d", token)) for token in found]
 
 
-@settings(max_examples=150, deadline=None)
-@given(MIXED, MIXED)
+@settings(max_examples=100, deadline=None)
+@given(LONG)
+def test_a_token_has_the_same_hash_in_every_text(text: str) -> None:
+    found = tokens(text)
+    alone = [read_grams(token).hashes.tolist() for token in found]
+    assert [hash_ for one in alone for hash_ in one] == read_grams(text).hashes.tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(LONG, MIXED)
 def test_the_exact_hash_is_equal_where_the_canonical_texts_are(text: str, other: str) -> None:
     assert exact_hash(text) == exact_hash(canonical(text))
     assert (exact_hash(text) == exact_hash(other)) == (canonical(text) == canonical(other))
+    assert exact_hash(text) != exact_hash(text[:-1] + "q" + text[-1:])
     assert (exact_hash("q", text) == exact_hash("q" + text)) is False
+
+
+def plain_tail(text: str) -> int:
+    """The definition of the periodic tail, where few places are tried."""
+    text = text.rstrip()
+    longest = 0
+    for period in range(1, len(text) - TAIL_KEY + 1):
+        if text[-TAIL_KEY - period : len(text) - period] == text[-TAIL_KEY:]:
+            same = TAIL_KEY
+            while same < len(text) - period and text[-1 - same] == text[-1 - same - period]:
+                same += 1
+            if same + period >= TAIL_REPEATS * period:
+                longest = max(longest, same + period)
+    return longest
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab\u00e9\u4e2d\U0001f600 ", min_size=12, max_size=50), st.integers(1, 7), MIXED)
+def test_the_tail_is_counted_in_characters(unit: str, times: int, head: str) -> None:
+    text = unicodedata.normalize("NFC", head + unit * times + unit[: len(unit) // 2])
+    if not {"\u03a3", "\u0130"} & set(text):  # these change where the text is made lower case
+        assert measure(text).tail == plain_tail(text)
 
 
 @pytest.mark.parametrize("unit", ["wait, no. ", "ab", "x", "a rather long sentence " * 9 + "\n"])

@@ -1,0 +1,182 @@
+"""The tokens of `traces.curate.tokens.tokens`, found in the UTF-8 bytes of a text, as hashes.
+
+Sixty-four bytes become four masks, one bit for each byte, and from them the first byte of each
+token and the first one behind it (the way of simdjson: Langdale and Lemire, "Parsing Gigabytes of
+JSON per Second", 2019). Characters beyond ASCII are looked up one by one and set their bits. A
+token is then hashed eight bytes at a time, in lower case, by a function that maps different tokens
+of up to eight bytes to different hashes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from traces.curate.blocks import BLOCK, classify, count_bits, first_bit, kernel, load
+
+_A = 0x9E3779B97F4A7C15
+_B = 0xBF58476D1CE4E5B9
+_C = 0x94D049BB133111EB
+_WIDE = 0x8080808080808080
+_SMALL = 0x2020202020202020  # the bit that makes ASCII letters small; all digits have it
+_DOT = 46
+
+
+@kernel
+def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scripts: Any) -> int:
+    """Hash each token into `hashes`, say in `numbers` which are numbers, count letters by script.
+
+    `data` u8, the text of `size` bytes in normal form C and PADDING spaces; `table` of
+    `traces.curate.characters`; `hashes` u64 and `numbers` u8 of `size` places at least; `scripts`
+    i64 [13]. Returns the number of tokens.
+    """
+    starts, ends = np.empty(size, np.int32), np.empty(size, np.int32)
+    count = _find_tokens(data, size, table, starts, ends, scripts)
+    made, index = 0, 0
+    while index < count:
+        start, end = starts[index], ends[index]
+        first = data[start]
+        index += 1
+        number = np.uint8(first - np.uint8(48)) < 10
+        if (data[end] == _DOT) & (number | (first >= 128)) and index + 1 < count:
+            then = starts[index + 1]
+            if then == end + 1 and _is_digit(data, start, table) and _is_digit(data, then, table):
+                end = ends[index + 1]
+                index += 2
+        letter = np.uint8((first | np.uint8(32)) - np.uint8(97)) < 26
+        small = np.uint64(_SMALL) if letter | number else np.uint64(0)
+        gone = np.uint64(64 - 8 * min(end - start, 8))
+        value = (load(data, start) << gone) >> gone
+        wide = value
+        value |= small >> gone
+        for at in range(start + 8, end, 8):
+            gone = np.uint64(64 - 8 * min(end - at, 8))
+            part = (load(data, at) << gone) >> gone
+            wide |= part
+            value = _absorb(value, part | (small >> gone))
+        if wide & np.uint64(_WIDE):
+            value = _hash_wide(data, start, end, table)
+            number = _is_digit(data, start, table)
+        value *= np.uint64(_A)
+        value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
+        hashes[made] = (value ^ (value >> np.uint64(29))) * np.uint64(_C)
+        numbers[made] = number
+        made += 1
+    return made
+
+
+@kernel
+def _find_tokens(data: Any, size: int, table: Any, starts: Any, ends: Any, scripts: Any) -> int:
+    """Where tokens begin and where the next byte is no longer theirs; `12.5` is still three."""
+    begun, ended = 0, 0
+    one, last = np.uint64(1), np.uint64(63)
+    word_before, number_before, token_before = np.uint64(0), np.uint64(0), np.uint64(0)
+    for base in range(0, size + 1, BLOCK):
+        letters, digits, spaces, high = classify(data, base)
+        scripts[0] += count_bits(letters)
+        inner = np.uint64(0)
+        if high:
+            letters, digits, spaces, inner = add_wide(
+                data, base, table, scripts, letters, digits, spaces, high
+            )
+        word = letters | digits
+        follows = (word << one) | word_before
+        # Adding its first bit clears a run of digits: so numbers are told from digits in words.
+        heads = digits & (~follows | number_before)
+        number = digits & ~(digits + heads)
+        joined = (word & follows & ~(letters & ((number << one) | number_before))) | inner
+        token = ~spaces
+        bits = token & ~joined
+        while bits:
+            starts[begun] = base + first_bit(bits)
+            begun += 1
+            bits &= bits - one
+        bits = ((token << one) | token_before) & ~joined
+        while bits:
+            ends[ended] = base + first_bit(bits)
+            ended += 1
+            bits &= bits - one
+        word_before, number_before, token_before = word >> last, number >> last, token >> last
+    return begun
+
+
+@kernel
+def add_wide(
+    data: Any,
+    base: int,
+    table: Any,
+    scripts: Any,
+    letters: Any,
+    digits: Any,
+    spaces: Any,
+    high: Any,
+) -> Any:
+    """The masks with characters beyond ASCII, and one of the bytes that go on within a mark."""
+    inner = np.uint64(0)
+    while high:
+        start = base + first_bit(high)
+        while data[start] & 0xC0 == 0x80:  # it begins in the block before
+            start -= 1
+        point, length = character(data, start)
+        bits = (np.uint64(1) << np.uint64(length)) - np.uint64(1)
+        bits = bits << np.uint64(start - base) if start >= base else bits >> np.uint64(base - start)
+        entry = table[point]
+        kind = (entry >> np.uint32(21)) & np.uint32(3)
+        if kind == 1:
+            letters |= bits
+            scripts[entry >> np.uint32(24)] += start >= base
+        elif kind == 2:
+            digits |= bits
+        elif kind == 0:
+            spaces |= bits
+        else:
+            inner |= bits & (bits - np.uint64(1)) if start >= base else bits
+        high &= ~bits
+    return letters, digits, spaces, inner
+
+
+@kernel
+def character(data: Any, start: int) -> Any:
+    """The code point whose first byte is at `start`, and of how many bytes it is."""
+    first = np.int64(data[start])
+    if first < 0x80:
+        return first, 1
+    length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    point = first & (0x7F >> length)
+    for place in range(start + 1, start + length):
+        point = (point << 6) | (np.int64(data[place]) & 0x3F)
+    return point, length
+
+
+@kernel
+def _is_digit(data: Any, start: int, table: Any) -> Any:
+    point, _ = character(data, start)
+    return (table[point] >> np.uint32(21)) & np.uint32(3) == 2
+
+
+@kernel
+def _absorb(value: Any, part: Any) -> Any:
+    return (value ^ (value >> np.uint64(31))) * np.uint64(_B) + part
+
+
+@kernel
+def _hash_wide(data: Any, start: int, end: int, table: Any) -> Any:
+    """As for ASCII, over the UTF-8 bytes of the lower case."""
+    value, part, filled, chunks = np.uint64(0), np.uint64(0), 0, 0
+    at = start
+    while at < end:
+        point, length = character(data, at)
+        at += length
+        lower = np.int64(table[point] & np.uint32(0x1FFFFF))
+        more = 0 if lower < 0x80 else 1 if lower < 0x800 else 2 if lower < 0x10000 else 3
+        for left in range(more, -1, -1):
+            byte = (lower >> (6 * left)) & 0x3F | 0x80
+            if left == more:
+                byte = lower if more == 0 else (lower >> (6 * left)) | (0xFF00 >> (more + 1)) & 0xFF
+            if filled == 8:
+                value = part if chunks == 0 else _absorb(value, part)
+                part, filled, chunks = np.uint64(0), 0, chunks + 1
+            part |= np.uint64(byte) << np.uint64(8 * filled)
+            filled += 1
+    return part if chunks == 0 else _absorb(value, part)
