@@ -230,6 +230,26 @@ def test_verify_writes_a_sample_to_label_and_reports_on_it(
     assert distill("verify")[0] == 2
 
 
+def test_an_encoder_flags_other_words_and_drops_nothing(distill: Distill, tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", [{"question": prose(1)}, {"question": prose(2)}])
+    test = write(tmp_path / "e.jsonl", [{"question": prose(2)}])
+    encoder = ("--encoder", "tests.tiny_recipe:encode")
+    code, out, err = distill("decontaminate", train, "--against", test, *encoder)
+    assert code == 0
+    assert lines(out) == [
+        {
+            **{"row": 0, "kept": True, "label": "reworded", "coverage": 0.0},
+            **{"match": f"{test}:1", "similarity": 1.0},
+        },
+        {
+            **{"row": 1, "kept": False, "label": "same", "coverage": 1.0},
+            **{"match": f"{test}:1", "similarity": 0.0},
+        },
+    ]
+    assert f"1 perhaps reworded from {test}" in err
+    assert "1 dropped" in err
+
+
 def test_labels_and_the_judged_rows_are_never_written_over(
     distill: Distill, tmp_path: Path
 ) -> None:
