@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from difflib import get_close_matches
@@ -22,6 +23,8 @@ TRAIN_EXTRA = frozenset(
     {"accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors"}
     | {"torch", "transformers", "trl"}
 )
+TEMPORARY = re.compile(r"\.([^/]+)\.\d+\.tmp$")
+"""What a file is called until it is whole."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -39,7 +42,8 @@ def explain(error: BaseException) -> int:
         say(f"no space left on the disk{place}", "free some space; the same command resumes")
         return 3
     if isinstance(error, OSError) and error.errno in USER_ERRNOS:
-        say(f"{error.filename}: {error.strerror}", "choose a place that can be read and written")
+        name = TEMPORARY.sub(r"\1", str(error.filename))
+        say(f"{name}: {error.strerror}", "choose a place that can be read and written")
         return 2
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in TRAIN_EXTRA:
         say(

@@ -154,7 +154,13 @@ def show_trace(store: Path, key: str, as_json: bool, run_dir: Path | None) -> No
         return
     head = [f"key       {trace.key}", f"status    {trace.status}"]
     question = "\n".join(f"[{m.role}] {m.content}" for m in prompt.messages)
-    parts = {"prompt": question, "reasoning": trace.reasoning, "answer": trace.answer}
+    reference = prompt.reference.answer if prompt.reference else ""
+    parts = {
+        "prompt": question,
+        "reference": reference,
+        "reasoning": trace.reasoning,
+        "answer": trace.answer,
+    }
     body = [line for name, text in parts.items() if text for line in ("", f"--- {name}", text)]
     print_lines([*head, *_fate(trace, verdicts, decisions), *map(visible, body)])
 
@@ -164,7 +170,8 @@ def _fate(trace: Trace, verdicts: list[Verdict], decisions: list[Decision]) -> l
 
     lines = [f"tokens    {trace.usage.completion} ({trace.usage.source})"]
     for v in verdicts:
-        why = f", {v.reason}" if v.reason else ""
+        read = f"read {v.extracted!r}" if v.extracted and v.outcome != "right" else ""
+        why = "".join(f", {part}" for part in (read, v.reason) if part)
         lines.append(visible(f"{v.aspect:<9} {v.outcome} by {v.verifier}{why}"))
     for d in decisions:
         why = "" if d.kept else f" by {d.rule}: {d.value} against {d.threshold}"

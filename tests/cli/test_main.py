@@ -37,6 +37,10 @@ Distill = Callable[..., Any]
         ),
         (["run"], "error: missing argument 'RECIPE'\nhint: see `distill run --help`\n"),
         (
+            ["inspect", "x", "--trace"],
+            "error: option '--trace' requires an argument\nhint: see `distill inspect --help`\n",
+        ),
+        (
             ["run", "x", "--seed", "one"],
             "error: invalid value for '--seed': 'one' is not a valid integer\n"
             "hint: see `distill run --help`\n",
@@ -102,6 +106,12 @@ def test_our_errors_are_two_lines_and_their_exit_code(
             3,
             "error: no space left on the disk: /x/y\n"
             "hint: free some space; the same command resumes\n",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/.my.html.123.tmp"),
+            2,
+            "error: /x/my.html: Permission denied\n"
+            "hint: choose a place that can be read and written\n",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/x/y"),
