@@ -28,14 +28,18 @@ TEMPORARY = re.compile(r"\.([^/]+)\.\d+\.tmp$")
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def explain(error: BaseException) -> int:
-    """Print `error` on stderr for its reader and return the exit code it means."""
+def explain(error: BaseException, *, saves: bool = False) -> int:
+    """Print `error` on stderr for its reader and return the exit code it means.
+
+    `saves` says whether the interrupted command leaves something for the same command.
+    """
     if isinstance(error, DistillError):
         return _distill(error)
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("interrupted", "the same command goes on from what is saved")
+        goes_on = "the same command goes on from what is saved"
+        say("interrupted", goes_on if saves else "nothing is saved: the same command begins anew")
         return INTERRUPTED
     if _disk_is_full(error):
         place = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""

@@ -25,7 +25,7 @@ def group() -> None:
     """
 
 
-@group.command("import")
+@group.command("import", short_help="Read an export, or logs of conversations, into a store.")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.argument("store", metavar="STORE", type=FILE)
 @click.option(
@@ -68,7 +68,7 @@ def import_(
     _counts(found, as_json)
 
 
-@group.command("export")
+@group.command("export", short_help="Write traces to a .jsonl or .parquet file.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the latest.")
@@ -93,7 +93,7 @@ def export(
         _counts(export_traces(_store(store), target, what=what), as_json)
 
 
-@group.command("resplit")
+@group.command("resplit", short_help="Split the raw texts again, with this version.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
 @json_option
@@ -107,7 +107,7 @@ def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
     _counts(resplit(_store(store), dry_run=dry_run), as_json)
 
 
-@group.command("salvage")
+@group.command("salvage", short_help="Copy what is whole out of a damaged store.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="NEW", type=FILE)
 @json_option
@@ -118,7 +118,7 @@ def salvage(store: Path, target: Path, as_json: bool) -> None:
     _counts(salvaging.salvage(_store(store), target), as_json)
 
 
-@group.command("stats")
+@group.command("stats", short_help="Count statuses, finish reasons, tokens, teachers.")
 @click.argument("store", metavar="STORE", type=STORE)
 @json_option
 def stats(store: Path, as_json: bool) -> None:
