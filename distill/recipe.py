@@ -101,6 +101,11 @@ class Curate(Section):
     wrong_steps: Literal["drop", "keep"] = "drop"
     keep_truncated: bool = False
     require_reasoning: bool = Field(False, description="Drop traces without separate reasoning.")
+    phrases: list[Literal["refusal", "identity", "cutoff"]] = Field(
+        ["refusal", "identity", "cutoff"],
+        description="Drop traces that decline to help, claim to be some model, or tell of their "
+        "knowledge cutoff. English only.",
+    )
     min_tokens: NonNegativeInt = Field(1, description="Shortest trace, in words and symbols.")
     max_tokens: PositiveInt | None = None
     loop_tail_chars: PositiveInt | None = Field(400, description="Periodic tail of this length.")
