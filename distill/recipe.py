@@ -68,9 +68,9 @@ class Select(Section):
     tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
     by: By = Field(
         "random",
-        description="Which come first; `hard`: low pass rate; `steady`: few doubts; to the student "
-        "before training `likely`: low perplexity; `suited`: low rank-surprisal ratio; `natural`: "
-        "high local naturalness.",
+        description="Which come first; `hard`: low pass rate; `steady`: few doubts; `diverse`: "
+        "unlike each other; to the student before training `likely`: low perplexity; `suited`: "
+        "low rank-surprisal ratio; `natural`: high local naturalness.",
     )
     mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
 
