@@ -107,7 +107,9 @@ def _print_copies(found: tuple[Iterable[DedupRow], Faults]) -> None:
 @click.option(
     "--field", help="What to compare (default: question, problem, prompt or text, the first there)."
 )
-@click.option("--ngram", default=8, show_default=True, help="Words of an n-gram.")
+@click.option(
+    "--ngram", type=click.IntRange(1), default=8, show_default=True, help="Words of an n-gram."
+)
 @click.option(
     "--coverage",
     type=click.FloatRange(0.05, 1.0),
@@ -116,6 +118,21 @@ def _print_copies(found: tuple[Iterable[DedupRow], Faults]) -> None:
     help="Share of a row's n-grams found in one evaluation question from which it is dropped.",
 )
 @click.option("--keep-masked", is_flag=True, help="Keep rows that are alike but for numbers.")
+@click.option(
+    "--encoder",
+    metavar="MODEL",
+    help="Flag other words too: a sentence-transformers model, or your package.module:function.",
+)
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Nearest ones to look at."
+)
+@click.option(
+    "--similarity",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Cosine similarity from which --encoder flags a row.",
+)
 def decontaminate(
     path: Path,
     against: tuple[Path, ...],
@@ -123,28 +140,40 @@ def decontaminate(
     ngram: int,
     coverage: float,
     keep_masked: bool,
+    encoder: str | None,
+    top: int,
+    similarity: float,
 ) -> None:
     """Find evaluation questions in FILE: one JSON line per row: row (from 0), kept, label,
     coverage, match.
 
     `label` is `same`, `overlap` or `masked` (alike but for their numbers), `match` the place of
     the evaluation question. Counts per evaluation file go to stderr.
+
+    With --encoder rows alike in other words, or in another language, are labelled `reworded` with
+    their similarity and kept: a likeness of vectors is no proof.
     """
-    from traces.curate.rows import decontaminate_rows
+    from traces.curate.rows import Rewording, decontaminate_rows
+    from traces.curate.semantic import load_encoder
     from traces.jsonio import Faults
 
     faults, count = Faults(), 0
     dropped = dict.fromkeys(map(str, against), 0)
-    rows = decontaminate_rows(
-        path, against, field=field, ngram=ngram, coverage=coverage, faults=faults
-    )
-    for row in rows:
+    flagged = dropped.copy()
+    rewording = Rewording(load_encoder(encoder), top, similarity) if encoder else None
+    options = {"field": field, "ngram": ngram, "coverage": coverage}
+    for row in decontaminate_rows(path, against, faults=faults, rewording=rewording, **options):
         count += 1
-        kept = not row.label or (keep_masked and row.label == "masked")
-        if not kept:
+        kept = row.label in ("", "reworded") or (keep_masked and row.label == "masked")
+        if row.label == "reworded":
+            flagged[row.match.rpartition(":")[0]] += 1
+        elif not kept:
             dropped[row.match.rpartition(":")[0]] += 1
-        print_row({"row": row.row, "kept": kept, **row._asdict()})
+        line = {"row": row.row, "kept": kept, **row._asdict()}
+        print_row(line if encoder else {k: v for k, v in line.items() if k != "similarity"})
     tally({"rows": count, "dropped": sum(dropped.values())})
     for name, number in dropped.items():
         tally({f"of {name}": number})
+        if encoder:
+            tally({f"perhaps reworded from {name}": flagged[name]})
     faults.raise_if_any("broken rows", "the other rows are compared")

@@ -30,7 +30,13 @@ def report(run_dir: Path, as_json: bool) -> None:
 @run_argument
 @click.option("--masks", is_flag=True, help="Training rows with trained tokens set apart.")
 @click.option("--trace", "key", metavar="KEY", help="One trace: its key or the start of it.")
-@click.option("--limit", default=2, show_default=True, help="How many rows --masks shows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="How many rows --masks shows.",
+)
 @json_option
 def inspect(run_dir: Path, masks: bool, key: str | None, limit: int, as_json: bool) -> None:
     """Look at training rows, their masks, or one trace of RUN.
@@ -38,9 +44,11 @@ def inspect(run_dir: Path, masks: bool, key: str | None, limit: int, as_json: bo
     Without an option: the training rows in numbers.
     """
     require_run(run_dir)
-    from distill.inspect import render_masks, rows_summary
+    from distill.inspect import masked_rows, render_masks, rows_summary
 
-    if masks:
+    if masks and as_json:
+        print_json(list(masked_rows(run_dir, key_prefix=key or "", limit=limit)))
+    elif masks:
         colour = sys.stdout.isatty()
         print_lines(render_masks(run_dir, key_prefix=key or "", limit=limit, colour=colour))
     elif key:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from traces.record import Decision, Fidelity, Trace, Verdict
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+STORE = click.Path(path_type=Path)
 
 
 @click.group("traces")
@@ -26,7 +27,7 @@ def group() -> None:
 
 @group.command("import")
 @click.argument("source", metavar="FILE", type=FILE)
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=FILE)
 @click.option(
     "--format",
     "form",
@@ -55,20 +56,20 @@ def import_(
 
     Of a log each turn of the assistant becomes a trace, whose prompt is all that came before it.
     """
-    from traces.talk_import import import_talks
+    from traces.talk_import import import_talks, likely_format
     from traces.transfer import import_traces
 
     if form == "traces":
-        _counts(import_traces(source, _store(store)), as_json)
+        if likely := likely_format(source):
+            raise click.UsageError(f"{source} is no export: its rows look like --format {likely}")
+        _counts(import_traces(source, store), as_json)
         return
-    found = import_talks(
-        source, _store(store), form=form, model=model, licence=licence, fidelity=fidelity
-    )
+    found = import_talks(source, store, form=form, model=model, licence=licence, fidelity=fidelity)
     _counts(found, as_json)
 
 
 @group.command("export")
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the latest.")
 @click.option("--messages", is_flag=True, help="Conversations for other tools; ok traces only.")
@@ -81,6 +82,8 @@ def export(
     from traces.talk_import import export_talks
     from traces.transfer import export_conversations, export_traces
 
+    if every + messages + logs > 1:
+        raise click.UsageError("--all, --messages and --logs are three kinds of export: give one")
     if logs:
         _counts(export_talks(_store(store), target), as_json)
     elif messages:
@@ -91,7 +94,7 @@ def export(
 
 
 @group.command("resplit")
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=STORE)
 @click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
 @json_option
 def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
@@ -105,7 +108,7 @@ def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
 
 
 @group.command("salvage")
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="NEW", type=FILE)
 @json_option
 def salvage(store: Path, target: Path, as_json: bool) -> None:
@@ -116,7 +119,7 @@ def salvage(store: Path, target: Path, as_json: bool) -> None:
 
 
 @group.command("stats")
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=STORE)
 @json_option
 def stats(store: Path, as_json: bool) -> None:
     """Count the traces of STORE: statuses, finish reasons, tokens, teachers."""
@@ -130,7 +133,7 @@ def stats(store: Path, as_json: bool) -> None:
 
 
 @group.command("show")
-@click.argument("store", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("store", metavar="STORE", type=STORE)
 @click.argument("key", metavar="KEY")
 @json_option
 def show(store: Path, key: str, as_json: bool) -> None:
@@ -185,7 +188,19 @@ def _afterwards(run_dir: Path | None, key: str) -> tuple[list[Verdict], list[Dec
 
 
 def _store(path: Path) -> Path:
-    return path / "harvest" / "traces.sqlite" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    store = path / "harvest" / "traces.sqlite"
+    if store.exists():
+        return store
+    from traces.errors import DataError
+
+    runs = sorted(str(found.parent.parent) for found in Path().glob("runs/*/harvest/traces.sqlite"))
+    known = f"; runs are: {', '.join(runs[:5])}" if runs else ""
+    raise DataError(
+        f"{path}: holds no harvest/traces.sqlite",
+        f"give a traces.sqlite, or the directory of a run{known}",
+    )
 
 
 def _counts(counts: object, as_json: bool) -> None:

@@ -16,16 +16,31 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("verify")
 @click.argument("path", metavar="FILE", required=False, type=_FILE)
-@click.option("--workers", default=2, show_default=True, help="Processes that compare formulas.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Processes that compare formulas.",
+)
 @click.option(
     "--timeout",
     "timeout_s",
+    type=click.FloatRange(0, min_open=True),
     default=2.0,
     show_default=True,
     help="CPU seconds that one comparison of formulas may take; beyond them it is unknown.",
 )
-@click.option("--audit", type=_FILE, help="Also write a sample of the verdicts here, to label.")
-@click.option("--audit-size", default=100, show_default=True, help="Verdicts in the sample.")
+@click.option(
+    "--audit", type=_FILE, help="Also write a sample of the verdicts here, a new file, to label."
+)
+@click.option(
+    "--audit-size",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Verdicts in the sample.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option(
     "--audit-report", type=_FILE, help="Say how good the verdicts of a labelled sample are."
@@ -41,15 +56,18 @@ def verify(
     audit_report: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge the answers in FILE, one JSON line per row: verdict, tier, reason, extracted.
+    r"""Judge the answers in FILE, one JSON line per row: verdict, tier, reason, extracted.
 
-    Rows are {"kind", "question", "gold", "response"}. Kinds: math, science, mcq (with "choices", an
-    object from label to text), text, code, legal. A broken row is unknown, and exit code 2 at the
-    end names it.
+    Rows are {"kind", "question", "gold", "response"}. Kinds: math, science, mcq or choice (with
+    "choices", an object from label to text), text, code, legal. The answer of a response is what
+    its last \boxed{} holds or a line such as "Answer: 72" names; thinking in <think> is not read.
+    A broken row is unknown, and exit code 2 at the end names it.
 
     With --audit a sample is written, stratified by verdict and tier. Set each "label" to right,
     wrong or unsure, then `distill verify --audit-report SAMPLE` prints precision and recall.
     """
+    if audit_report is not None and (path is not None or audit is not None):
+        raise click.UsageError("--audit-report reads a labelled sample alone, without FILE")
     if audit_report is not None:
         _report(audit_report, as_json)
     elif path is None:
@@ -61,10 +79,13 @@ def verify(
 def _judge(
     path: Path, workers: int, timeout_s: float, audit: Path | None, audit_size: int, seed: int
 ) -> None:
+    from traces.errors import DataError
     from traces.jsonio import Faults, write_jsonl
     from traces.verify.audit import Sampler
     from traces.verify.rows import verify_rows
 
+    if audit and audit.exists():
+        raise DataError(f"{audit}: is there already", "it may hold labels: name another file")
     faults, counts, sampler = Faults(), Counter[str](), Sampler(audit_size, seed)
     for number, judged in enumerate(verify_rows(path, workers=workers, timeout_s=timeout_s)):
         check = judged.check

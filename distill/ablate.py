@@ -151,7 +151,7 @@ def _begin(shared: Path, folder: Path) -> None:
         return
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(shared, temporary, ignore=shutil.ignore_patterns("curate", "annotate"))
+    shutil.copytree(shared, temporary, ignore=shutil.ignore_patterns("curate"))
     temporary.rename(folder)
 
 

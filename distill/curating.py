@@ -15,6 +15,7 @@ from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, annotate
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
 from traces.errors import DataError
@@ -34,10 +35,10 @@ def decide_by(section: Curate, ledger: Ledger, store: TraceStore, folder: Path) 
     """The decisions of a recipe's section on what a ledger says of the traces in `store`.
 
     Pairs of alike questions, where the recipe asks for them, are noted in `folder`; a student's
-    scores are read from there.
+    scores and pairs with evaluation questions are read from there.
 
     Raises:
-        DataError: the student's scores are asked for and not there.
+        DataError: these are asked for and not there.
     """
     semantic = section.semantic
     return decide(
@@ -47,6 +48,7 @@ def decide_by(section: Curate, ledger: Ledger, store: TraceStore, folder: Path) 
         selection=_selection(section.select, folder) if section.select else None,
         alike=noted_pairs(semantic, store, folder / "alike.json") if semantic else (),
         alike_from=semantic.threshold if semantic else 1.0,
+        reworded=_reworded(section, folder),
         item_of=partial(item_of, store),
     )
 
@@ -65,6 +67,12 @@ def _selection(section: Select, folder: Path) -> Selection:
         return selection
     found = read_structs(folder / "student.jsonl", StudentScore)
     return selection._replace(scores={one.key: STUDENT[section.by](one) for one in found})
+
+
+def _reworded(section: Curate, folder: Path) -> list[Reworded]:
+    if section.overlap is None or section.overlap.semantic is None:
+        return []
+    return read_structs(folder / "reworded.jsonl", Reworded)
 
 
 def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]:

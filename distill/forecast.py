@@ -133,9 +133,7 @@ def _student_scores(recipe: Recipe, prompts: int) -> Iterator[Figure]:
         note = f"of replies, one forward pass each before curation; {REPLY_NOTE}"
         if needs_scores(recipe, "natural"):
             note = f"of replies, and each sentence once more behind its window; {REPLY_NOTE}"
-        yield Figure(
-            "tokens for the student to score", "estimate", tokens, unit="tokens", note=note
-        )
+        yield Figure("tokens for the student", "estimate", tokens, unit="tokens", note=note)
 
 
 def _training(

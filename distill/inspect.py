@@ -30,14 +30,23 @@ def render_masks(
     Raises:
         DataError: there are no rows, no key starts so, or no tokenizer can spell them.
     """
-    found = 0
-    for row in read_rows(run_dir, key_prefix=key_prefix, limit=limit):
-        if found:
+    for number, row in enumerate(masked_rows(run_dir, key_prefix=key_prefix, limit=limit)):
+        if number:
             yield ""
-        found += 1
         yield _heading(row)
         yield from (_coloured(row.tokens) if colour else _bracketed(row.tokens)).split("\n")
-    if not found:
+
+
+def masked_rows(run_dir: Path, *, key_prefix: str = "", limit: int = 2) -> Iterator[Row]:
+    """The first `limit` rows whose key starts with `key_prefix`: each token with its weight.
+
+    Raises:
+        DataError: as `render_masks`.
+    """
+    row = None
+    for row in read_rows(run_dir, key_prefix=key_prefix, limit=limit):
+        yield row
+    if row is None:
         wanted = f" with a key that starts with {key_prefix!r}" if key_prefix else ""
         raise DataError(f"{run_dir / 'dataset' / 'rows.arrow'} holds no row{wanted}")
 
@@ -48,7 +57,13 @@ def rows_summary(run_dir: Path) -> RowReport:
     Raises:
         DataError: the dataset stage has not run.
     """
-    return read_struct(run_dir / "dataset" / "report.json", RowReport)
+    path = run_dir / "dataset" / "report.json"
+    if not path.exists():
+        raise DataError(
+            f"{run_dir} has no training rows yet",
+            "`distill train RECIPE` makes them; `distill traces stats RUN` counts its traces",
+        )
+    return read_struct(path, RowReport)
 
 
 def _heading(row: Row) -> str:

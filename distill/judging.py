@@ -58,7 +58,7 @@ def judged(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Verdict]
         job.path("verify/judged.jsonl").unlink(missing_ok=True)
         return list(verdicts)
     asked = [_asked(case) for case in _cases(job, pairs, verdicts)]
-    replies, keys = _ask(job, section, teacher, [p for each in asked for p in each.prompts])
+    replies, keys = ask(job, section, teacher, [p for each in asked for p in each.prompts])
     found = [_judge(each, replies, keys, section.rubric_threshold) for each in asked]
     write_structs(job.path("verify/judged.jsonl"), found)
     counts = Counter(f"{j.why}, now {j.outcome if j.applied else 'as before'}" for j in found)
@@ -109,10 +109,15 @@ def _asked(case: Case) -> _Asked:
     return _Asked(case, (rubric_request(case, criteria),), criteria)
 
 
-def _ask(
+def ask(
     job: Job, section: Judge, teacher: Teacher, prompts: list[Prompt]
 ) -> tuple[dict[str, Trace], dict[str, str]]:
-    """The replies by prompt, as far as the money goes, and the key of each prompt's request."""
+    """The judge's replies by prompt, as far as the money goes, and the key of each request.
+
+    Raises:
+        Interrupted: the user asked to stop; what came is kept.
+        DataError: the judge answered nothing at all.
+    """
     wanted: dict[str, Any] = {
         "samples": 1,
         "sampling": Sampling(max_tokens=section.max_tokens),

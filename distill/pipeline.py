@@ -23,6 +23,7 @@ from distill.progress import Progress
 from distill.questions import write_questions
 from distill.recipe_file import LoadedRecipe
 from distill.report.build import build_report
+from distill.reworded_stage import note_reworded, semantic_of
 from distill.run import read_struct
 from distill.score_stage import needs_scores, score_traces
 from distill.sources import source_state, teacher_state
@@ -32,7 +33,7 @@ from traces.resplit import note_of
 
 STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
 CODE_VERSION = {
-    **{"prompts": 1, "harvest": 1, "verify": 2, "score": 1, "curate": 3},
+    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 3},
     **{"dataset": 2, "train": 2},
 }
 """Raised when a stage would give another result from the same inputs."""
@@ -99,8 +100,9 @@ def run_pipeline(
 
 PROOFS: dict[str, Callable[[Preflight], object]] = {
     "prompts": lambda proved: proved.prompts,
-    "harvest": lambda proved: proved.teacher,
+    "harvest": lambda proved: (proved.teacher, proved.fit),
     "verify": lambda proved: proved.judge,
+    "reworded": lambda proved: proved.judge,
     "score": lambda proved: proved.row_format,
     "curate": lambda proved: needs_scores(proved.loaded.recipe) and proved.row_format,
     "dataset": lambda proved: proved.row_format,
@@ -138,17 +140,35 @@ def _verify(job: Job) -> None:
 def _curate(job: Job) -> None:
     after: tuple[str, ...] = ("verify",)
     section = job.recipe.curate
+    if (semantic := semantic_of(job.recipe)) is not None:
+        judge = job.recipe.verify.judge
+        parts: dict[str, Any] = {"semantic": semantic, "judge": judge}
+        _annotation(job, "reworded", note_reworded, after, "reworded.jsonl", **parts)
+        after = ("verify", "reworded")
     if needs_scores(job.recipe):
-        parts: dict[str, Any] = {
+        parts = {
             "curate": section.model_dump(exclude={"select"}),
             "natural": needs_scores(job.recipe, "natural"),
             "student": job.recipe.student,
             "max_length": job.recipe.train.max_length,
         }
-        # No folder to empty: what was scored is not scored again.
-        _stage(job, "score", score_traces, after, **parts)
-        after = ("verify", "score")
+        _annotation(job, "score", score_traces, after, "student.jsonl", **parts)
+        after = (*after, "score")
     _stage(job, "curate", stages.curate_traces, after, "curate", curate=section)
+
+
+def _annotation(
+    job: Job,
+    name: str,
+    work: Callable[[Job], dict[str, Any]],
+    after: tuple[str, ...],
+    file: str,
+    **parts: Any,
+) -> None:
+    """A stage that makes one `file` beside the ledger; no folder is emptied for it."""
+    if not job.path(f"annotate/{file}").exists():
+        job.run.forget(name)
+    _stage(job, name, work, after, **parts)
 
 
 def _dataset(job: Job) -> None:
@@ -241,8 +261,11 @@ def check(loaded: LoadedRecipe) -> list[str]:
         "every reference answer passes its own verifier",
         f"the teacher {teacher.model} ({teacher.kind}) is ready",
     ]
+    lines += [proved.fit] if proved.fit else []
     if proved.licence is not None:
         lines += notes(proved.licence)
+    if proved.judge is not None:
+        lines.append(f"the judge {proved.judge.record.model} ({proved.judge.record.kind}) is ready")
     try:
         prove(proved, "dataset")
     except MissingDependencyError as error:

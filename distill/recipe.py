@@ -40,12 +40,25 @@ from distill.recipe_verify import Verify as Verify
 from traces.curate.select import By
 
 
+class Reworded(Section):
+    """Which training questions may be evaluation questions in other words; `verify.judge` says."""
+
+    encoder: str = Field(
+        description="A sentence-transformers model, or your own `package.module:function`."
+    )
+    top: PositiveInt = Field(5, description="Evaluation questions looked at per training question.")
+    threshold: Share = Field(0.8, description="Cosine similarity from which a pair is flagged.")
+
+
 class Overlap(Section):
     """When a training question counts as an evaluation question."""
 
     ngram: PositiveInt = Field(8, description="Words per n-gram; shorter questions use fewer.")
     coverage: Share = Field(
         0.5, description="Share of its n-grams found in an evaluation question."
+    )
+    semantic: Reworded | None = Field(
+        None, description="Flag other words too; a judge's word drops. Off if unset."
     )
 
 

@@ -43,13 +43,21 @@ def missing(recipe: Recipe, base: Path) -> Iterator[tuple[Place, str]]:
             if not os.environ.get(name):
                 problem = f"the environment variable {name} is not set; run `export {name}=...`"
                 yield (*where, "api_key_env"), problem
-    if recipe.curate.semantic is not None:
-        module = _module_of(recipe.curate.semantic.encoder)
+    for place, encoder in _encoders(recipe):
+        module = _module_of(encoder)
         if not _found(module):
             problem = f"no module {module!r}; pip install it"
             if module == "sentence_transformers":
                 problem = f"no module {module!r}; pip install 'trace-distill[semantic]'"
-            yield ("curate", "semantic", "encoder"), problem
+            yield place, problem
+
+
+def _encoders(recipe: Recipe) -> Iterator[tuple[Place, str]]:
+    section = recipe.curate
+    if section.semantic is not None:
+        yield ("curate", "semantic", "encoder"), section.semantic.encoder
+    if section.overlap is not None and section.overlap.semantic is not None:
+        yield ("curate", "overlap", "semantic", "encoder"), section.overlap.semantic.encoder
 
 
 def _module_of(encoder: str) -> str:

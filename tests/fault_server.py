@@ -16,6 +16,9 @@ from typing import Any
 
 import msgspec
 
+PAGES = r"/v1/(chat/completions|messages|responses|models/[^/]+:(streamG|g)enerateContent)"
+ENDED = (b'"finish_reason"', b'"finishReason"', b'"status": "completed"')
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What goes over the wire: a reply, whole (`cut` None) or broken off after `cut` bytes.
@@ -50,6 +53,20 @@ class Ask(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     on_connection: int = 0
     """How many requests the connection brought before."""
+    path: str = ""
+
+
+def last_text(request: dict[str, Any]) -> str:
+    """What was asked last, in whatever shape."""
+    turns = request.get("messages") or request.get("input") or request["contents"]
+    said = turns[-1].get("content", turns[-1].get("parts"))
+    return (
+        said
+        if isinstance(said, str)
+        else json.dumps(said)
+        if "text" not in said[0]
+        else str(said[0]["text"])
+    )
 
 
 def completion(content: Any = "4", **message: Any) -> dict[str, Any]:
@@ -192,13 +209,13 @@ class FaultServer:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         if method == "GET":
             return await self._send(writer, self._page(path))
-        if path.partition("?")[0] not in ("/v1/chat/completions", "/v1/messages"):
+        if not re.fullmatch(PAGES, path.partition("?")[0]):
             return await self._send(writer, error(404, "no such page"))
         request = json.loads(body)
-        text = request["messages"][-1]["content"]
+        text = last_text(request)
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
-        ask = Ask(request, text, self.asked[text], self._in_flight, headers, earlier)
+        ask = Ask(request, text, self.asked[text], self._in_flight, headers, earlier, path)
         self.asked[text] += 1
         try:
             answer = self.behave(ask)
@@ -206,7 +223,8 @@ class FaultServer:
         finally:
             self._in_flight -= 1
         stays = await self._send(writer, answer)
-        replied = answer.whole or ((stays or answer.hang_up) and b'"finish_reason"' in answer.body)
+        ended = any(mark in answer.body for mark in ENDED)
+        replied = answer.whole or ((stays or answer.hang_up) and ended)
         if replied and answer.status == 200:
             self.served[text] += 1
         if answer.hang_up or answer.half_close:
@@ -216,7 +234,7 @@ class FaultServer:
     def _page(self, path: str) -> Answer:
         if path == "/metrics" and self.metrics is not None:
             return Answer(self.metrics(self._in_flight).encode())
-        return self._list() if path == "/v1/models" else error(404)
+        return self._list() if path.partition("?")[0] == "/v1/models" else error(404)
 
     def _list(self) -> Answer:
         if isinstance(self.models, Answer):

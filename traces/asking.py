@@ -82,7 +82,7 @@ class Asking:
         request, place = self._held
         budget = self._budget
         if budget is not None and not budget.reserve(
-            request.key, request.messages, request.sampling
+            request.key, request.messages, request.sampling, request.prompt.tools
         ):
             if budget.reached:
                 raise StopIteration

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -98,9 +99,15 @@ class Budget:
         """Add what was spent before, such as `TraceStore.spent`."""
         self._add(self.spent, *spent)
 
-    def reserve(self, key: str, messages: Sequence[Message], sampling: Sampling) -> bool:
+    def reserve(
+        self,
+        key: str,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> bool:
         """Set the most aside that this request can cost; False where a cap forbids it."""
-        worst = worst_usage(messages, sampling)
+        worst = worst_usage(messages, sampling, tools)
         tokens = worst.prompt + worst.completion
         cost = self.price.cost(worst) if self.price is not None else 0
         if reason := self._over(cost, tokens):
@@ -139,8 +146,12 @@ class Budget:
         total.requests += requests
 
 
-def worst_usage(messages: Sequence[Message], sampling: Sampling) -> Usage:
+def worst_usage(
+    messages: Sequence[Message], sampling: Sampling, tools: Sequence[dict[str, Any]] = ()
+) -> Usage:
     """The most tokens that one request can take."""
     text = sum(len((m.content + (m.reasoning or "")).encode(errors="replace")) for m in messages)
+    told = [*tools, *(call for message in messages for call in message.tool_calls)]
+    text += len(msgspec.json.encode(told)) if told else 0
     prompt = -(-text // BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(messages)
     return Usage(prompt, sampling.max_tokens, source="estimated")

@@ -7,7 +7,6 @@ read to its end even where the first line is broken.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ import zstandard
 from traces.codec import without_surrogates
 from traces.errors import DataError
 from traces.files import replacing
+from traces.opened import open_rows
 
 NAMED_FAULTS = 3
 
@@ -69,7 +69,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
     Raises:
         DataError: the file is missing, empty or unreadable; or, after the last good row, lines are
-            broken: the first three named, and the count of all.
+            broken: the first three named, and the count of all; a compressed file is cut off.
     """
     faults = Faults()
     empty = True
@@ -88,7 +88,7 @@ def read_each(path: Path) -> Iterator[Row | Fault]:
     """As `read_rows`, a broken line in its place among the others; an empty file has no rows.
 
     Raises:
-        DataError: the file is missing or unreadable.
+        DataError: the file is missing, unreadable or cut off, or is no JSON Lines.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
@@ -103,7 +103,7 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     count = 0
     with (
         replacing(path) as temporary,
-        _opened(temporary, path.suffix, "wb") as file,
+        _compressing(temporary, path.suffix) as file,
         jsonlines.Writer(file, dumps=msgspec.json.encode) as writer,
     ):
         for count, row in enumerate(rows, 1):  # noqa: B007
@@ -122,11 +122,16 @@ def _json_rows(path: Path) -> Iterator[Row | Fault]:
 
     def lines(file: Iterable[bytes]) -> Iterator[bytes]:
         nonlocal line
-        for line, text in enumerate(file, 1):  # noqa: B007
-            yield text
+        try:
+            for line, text in enumerate(file, 1):  # noqa: B007
+                yield text
+        except EOFError as error:  # the reader says EOFError where all is well
+            raise DataError(
+                f"{path}: cut off after line {line}", "copy or download it again"
+            ) from error
 
     try:
-        with _opened(path, path.suffix, "rb") as file:
+        with open_rows(path) as file:
             reader = jsonlines.Reader(lines(file), loads=_loads)
             while True:
                 try:
@@ -134,34 +139,37 @@ def _json_rows(path: Path) -> Iterator[Row | Fault]:
                 except EOFError:
                     return
                 except jsonlines.InvalidLineError as error:
-                    yield Fault(f"{path}:{error.lineno}", _fault_of(error))
+                    yield Fault(f"{path}:{error.lineno}", json_fault(error.__cause__))
                 else:
-                    yield _row(f"{path}:{line}", value)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+                    yield row_of(f"{path}:{line}", value)
+    except (OSError, zlib.error, zstandard.ZstdError) as error:
         raise DataError(f"{path}:{line + 1}: cannot be read: {error}") from error
 
 
-def _row(place: str, value: Any) -> Row | Fault:
+def row_of(place: str, value: Any) -> Row | Fault:
+    """The row, or the fault of being something else than an object."""
     if isinstance(value, dict):
         return Row(place, value)
     return Fault(place, f"a JSON {_json_name(value)}, not an object")
 
 
 def _loads(line: str) -> Any:
-    value = json.loads(line.rstrip("\r\n"))
-    return without_surrogates(value) if "\\ud" in line.lower() else value
+    try:
+        value = json.loads(line.rstrip("\r\n"))
+        return without_surrogates(value) if "\\ud" in line.lower() else value
+    except RecursionError as error:
+        raise ValueError(json_fault(error)) from error
 
 
-def _fault_of(error: jsonlines.InvalidLineError) -> str:
-    cause = error.__cause__
-    if isinstance(cause, json.JSONDecodeError):
-        text = error.line if isinstance(error.line, str) else error.line.decode()
-        if text.lstrip()[:1] == "[" and error.lineno == 1:
-            return "broken JSON: this looks like one JSON array, not JSON Lines"
-        return f"broken JSON: {cause.msg} at column {cause.colno}"
-    if isinstance(cause, UnicodeDecodeError):
-        return f"not UTF-8 at byte {cause.start + 1} of the line"
-    return f"broken JSON: {cause}"
+def json_fault(error: BaseException | None) -> str:
+    """What is wrong with a line, of the error that decoding it raised."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"broken JSON: {error.msg} at column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start + 1} of the line"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return str(error)
 
 
 def _json_name(value: Any) -> str:
@@ -169,17 +177,12 @@ def _json_name(value: Any) -> str:
     return names.get(type(value), "number")
 
 
-def _opened(path: Path, suffix: str, mode: str) -> BinaryIO | io.BufferedIOBase:
-    """The file, through its decompressor. Multi-frame files are read to their end."""
+def _compressing(path: Path, suffix: str) -> BinaryIO:
     if suffix == ".gz":
-        return gzip.open(path, mode)  # type: ignore[return-value]
+        return gzip.open(path, "wb")  # type: ignore[return-value]
     if suffix == ".zst":
-        raw = path.open(mode)
-        if mode == "wb":
-            return zstandard.ZstdCompressor().stream_writer(raw)
-        stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(stream)
-    return path.open(mode)  # type: ignore[return-value]
+        return zstandard.ZstdCompressor().stream_writer(path.open("wb"))
+    return path.open("wb")
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

@@ -45,10 +45,17 @@ def trace_key(
 
 
 def request_key(
-    teacher: str, messages: tuple[Message, ...], sampling: Sampling, sample: int
+    teacher: str,
+    messages: tuple[Message, ...],
+    sampling: Sampling,
+    sample: int,
+    tools: tuple[dict[str, Any], ...] = (),
 ) -> str:
-    """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`."""
-    return content_hash([SCHEMA, teacher, messages, sampling, sample])
+    """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`.
+
+    `tools` are those that the teacher was offered.
+    """
+    return content_hash([SCHEMA, teacher, messages, sampling, sample, *([tools] if tools else [])])
 
 
 class RequestKeys:
@@ -66,23 +73,31 @@ class RequestKeys:
         self._head = encode([SCHEMA, teacher])[:-1] + b","
         self._encode, self._teacher, self._sampling = encode, teacher, sampling
 
-    def digests(self, messages: tuple[Message, ...], seeds: Sequence[int]) -> bytes:
+    def digests(
+        self,
+        messages: tuple[Message, ...],
+        seeds: Sequence[int],
+        tools: tuple[dict[str, Any], ...] = (),
+    ) -> bytes:
         """The digests of a prompt's samples 0, 1, ..., which have these seeds, in one block."""
+        end = b",%b]" % self._encode(tools) if tools else b"]"
         head = b"%b%b,%b" % (self._head, self._encode(messages), self._before)
         made = [
             hashlib.blake2b(
-                b'%b"seed":%d%b,%d]' % (head, seed, self._after, sample), digest_size=16
+                b'%b"seed":%d%b,%d%b' % (head, seed, self._after, sample, end), digest_size=16
             ).digest()
             if seed
-            else self._of_seed_0(messages, sample)
+            else self._of_seed_0(messages, sample, tools)
             for sample, seed in enumerate(seeds)
         ]
         return b"".join(made)
 
-    def _of_seed_0(self, messages: tuple[Message, ...], sample: int) -> bytes:
+    def _of_seed_0(
+        self, messages: tuple[Message, ...], sample: int, tools: tuple[dict[str, Any], ...]
+    ) -> bytes:
         """A default is not written, so this one has another form."""
         sampling = plain_sampling(msgspec.structs.replace(self._sampling, seed=0))
-        return bytes.fromhex(request_key(self._teacher, messages, sampling, sample))
+        return bytes.fromhex(request_key(self._teacher, messages, sampling, sample, tools))
 
 
 def plain_sampling(sampling: Sampling) -> Sampling:

@@ -19,7 +19,7 @@ from traces.rows import StructFile
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
 
-VERSION = 1
+VERSION = 2
 """Of the way from a prompt to its keys."""
 _BLOCK = 1 << 14
 
@@ -98,11 +98,13 @@ class Plan:
 
     def _hashed(self) -> bytearray:
         keys = RequestKeys(teacher_id(self._record), self._sampling)
+        offers = self._record.kind == "endpoint"  # the others know no tools
         digests = bytearray()
         for prompt in self.prompts:
             digests += keys.digests(
                 self._seen(prompt),
                 [sample_seed(self._seed, prompt.id, sample) for sample in range(self.samples)],
+                prompt.tools if offers else (),
             )
         return digests
 

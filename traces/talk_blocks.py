@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from traces.record import Fidelity
+from traces.tool_calls import call
 
 Row = dict[str, Any]
 _TEXT = ("text", "input_text", "output_text", "refusal", "reasoning_text", "summary_text")
@@ -34,13 +35,6 @@ def text_of(content: Any) -> str:
             kind = part.get("type") if isinstance(part, dict) else type(part).__name__
             raise ValueError(f"a part of type {kind!r}, not text")
     return "".join(parts)
-
-
-def call(name: Any, arguments: Any, id_: Any = None) -> Row:
-    """A tool call as chat-completions has it."""
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    made: Row = {"type": "function", "function": {"name": str(name), "arguments": text}}
-    return made if id_ is None else {"id": str(id_), **made}
 
 
 def anthropic_turns(row: Row) -> tuple[list[Row], bool]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Distill = Callable[..., Any]
 
@@ -70,7 +73,7 @@ def test_broken_rows_are_unknown_named_by_line_and_disturb_nothing(
     assert [r["verdict"] for r in found] == ["unknown", "right", *["unknown"] * 3, "right"]
     assert f"{path}:1: broken JSON" in found[0]["reason"]
     assert f"{path}:3: kind: 'algebra' is unknown; one of math" in err
-    assert f"{path}:4: response: missing" in err
+    assert f"{path}:4: response: missing; the row has kind, gold" in err
 
 
 def test_dedup_names_the_row_that_stays_and_the_exact_similarity(
@@ -144,6 +147,36 @@ def test_a_broken_evaluation_row_stops_decontamination(distill: Distill, tmp_pat
     assert f"{tests}:2: question or problem or prompt or text: missing" in err
 
 
+def test_an_evaluation_file_that_is_cut_off_clears_no_row(distill: Distill, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"question": prose(1)}])
+    lines = b"".join(b'{"question": "%s"}\n' % prose(n).encode() for n in range(300))
+    (tmp_path / "eval.jsonl.gz").write_bytes(gzip.compress(lines)[:9000])
+    code, out, err = distill("decontaminate", path, "--against", tmp_path / "eval.jsonl.gz")
+    assert (code, out) == (2, "")
+    assert "eval.jsonl.gz: cut off after line " in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["verify", "--workers", "0"],
+        ["verify", "--timeout", "0"],
+        ["verify", "--audit", "s.jsonl", "--audit-size", "0"],
+        ["decontaminate", "--against", "a.jsonl", "--ngram", "0"],
+    ],
+    ids=lambda options: options[-2],
+)
+def test_a_number_that_cannot_be_is_refused_in_one_line(
+    distill: Distill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.jsonl", [row("72", "Answer: 72")])
+    code, out, err = distill(*options, "a.jsonl")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: invalid value for '{options[-2]}': 0")
+    assert not (tmp_path / "s.jsonl").exists()
+
+
 def test_a_missing_file_is_one_line(distill: Distill, tmp_path: Path) -> None:
     for command in (["verify"], ["dedup"]):
         assert distill(*command, tmp_path / "no.jsonl").err.endswith("no.jsonl: no such file\n")
@@ -195,3 +228,43 @@ def test_verify_writes_a_sample_to_label_and_reports_on_it(
     assert (code, json.loads(out)["right_precision"]["value"]) == (0, 1.0)
     assert "right precision" in distill("verify", "--audit-report", tmp_path / "s.jsonl")[1]
     assert distill("verify")[0] == 2
+
+
+def test_an_encoder_flags_other_words_and_drops_nothing(distill: Distill, tmp_path: Path) -> None:
+    train = write(tmp_path / "a.jsonl", [{"question": prose(1)}, {"question": prose(2)}])
+    test = write(tmp_path / "e.jsonl", [{"question": prose(2)}])
+    encoder = ("--encoder", "tests.tiny_recipe:encode")
+    code, out, err = distill("decontaminate", train, "--against", test, *encoder)
+    assert code == 0
+    assert lines(out) == [
+        {
+            **{"row": 0, "kept": True, "label": "reworded", "coverage": 0.0},
+            **{"match": f"{test}:1", "similarity": 1.0},
+        },
+        {
+            **{"row": 1, "kept": False, "label": "same", "coverage": 1.0},
+            **{"match": f"{test}:1", "similarity": 0.0},
+        },
+    ]
+    assert f"1 perhaps reworded from {test}" in err
+    assert "1 dropped" in err
+
+
+def test_labels_and_the_judged_rows_are_never_written_over(
+    distill: Distill, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", [row("72", "Answer: 72")])
+    before = path.read_bytes()
+    code, out, err = distill("verify", path, "--audit", path)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {path}: is there already\n")
+    assert path.read_bytes() == before
+    assert distill("verify", path, "--audit-report", path).code == 2
+
+
+def test_a_kind_written_otherwise_gets_the_nearest_one(distill: Distill, tmp_path: Path) -> None:
+    choice = row("A", "Answer: A", "choice", choices={"A": "x", "B": "y"})
+    path = write(tmp_path / "a.jsonl", [choice, row("72", "Answer: 72", "Math")])
+    _, out, err = distill("verify", path)
+    assert [r["verdict"] for r in lines(out)] == ["right", "unknown"]
+    assert f"{path}:2: kind: 'Math' is unknown; did you mean math?" in err

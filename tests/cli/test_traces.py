@@ -101,3 +101,35 @@ def test_a_damaged_store_is_salvaged_and_the_lost_trace_named(distill: Distill, 
     assert found["rows"]["traces"] == 3
     assert found["lost"] == [f"traces {key}"]
     assert distill("traces", "export", "new.sqlite", "all.jsonl").code == 0
+
+
+def test_masks_are_json_too_and_what_is_not_there_is_said(distill: Distill, run: Path) -> None:
+    for more in (["--masks"], ["--masks", "--json"], []):
+        code, out, err = distill("inspect", run, *more)
+        assert (code, out) == (2, "")
+        assert "distill train RECIPE" in err
+    assert distill("inspect", run, "--masks", "--limit", "-1").code == 2
+
+
+def test_a_folder_without_a_store_is_no_store(distill: Distill, run: Path) -> None:
+    Path("all").mkdir()
+    code, out, err = distill("traces", "stats", "all")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: all: holds no harvest/traces.sqlite\n"
+        "hint: give a traces.sqlite, or the directory of a run; runs are: runs/small\n"
+    )
+    distill("traces", "export", run, "t.jsonl")
+    code, out, err = distill("traces", "import", "t.jsonl", "all")
+    assert (code, out) == (2, "")
+    assert "'all' is a directory" in err
+    assert list(Path("all").iterdir()) == []
+
+
+def test_an_export_of_logs_that_are_not_there_writes_nothing(distill: Distill, run: Path) -> None:
+    code, out, err = distill("traces", "export", run, "logs.jsonl", "--logs")
+    assert (code, out) == (2, "")
+    assert "none of its 4 traces is of a log" in err
+    assert distill("traces", "export", run, "logs.jsonl", "--logs", "--messages").code == 2
+    assert distill("traces", "export", run, "logs.jsonl", "--all", "--messages").code == 2
+    assert not Path("logs.jsonl").exists()

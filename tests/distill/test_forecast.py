@@ -43,6 +43,13 @@ def predict(*overrides: str) -> Forecast:
     return forecast(load_recipe("r.yaml", overrides=overrides))
 
 
+def test_what_the_student_has_to_score_is_told_only_where_it_selects(folder: Path) -> None:
+    found = predict("curate.select={tokens: 500, by: suited}")
+    assert figure(found, "tokens for the student", "estimate").low == 3000
+    plain = predict("curate.select={tokens: 500, by: short}")
+    assert not [one for one in plain.figures if one.name == "tokens for the student"]
+
+
 def figure(found: Forecast, name: str, basis: str) -> Figure:
     (match,) = [f for f in found.figures if f.name == name and f.basis == basis]
     return match

@@ -128,5 +128,5 @@ def test_the_summary_is_the_report_of_the_rows(tmp_path: Path) -> None:
     report = RowReport(94, 89, {"too_long": 3, "empty": 2}, 0, 1000, 600, 400, 271, 84, 5, 89)
     write_struct(tmp_path / "dataset" / "report.json", report)
     assert rows_summary(tmp_path) == report
-    with pytest.raises(DataError, match=r"report\.json is missing"):
+    with pytest.raises(DataError, match=r"elsewhere has no training rows yet"):
         rows_summary(tmp_path / "elsewhere")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -19,6 +21,8 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+LINES = b'{"a": 1}\n{"a": 2}\n'
+ZSTD = zstandard.ZstdCompressor().compress(LINES)
 ROWS = st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=4), min_size=1, max_size=6)
 
 
@@ -80,10 +84,14 @@ def test_broken_lines_are_named_and_counted_after_the_good_rows(tmp_path: Path) 
     [
         ("a.jsonl", b"", "the file is empty"),
         ("a.jsonl", b"\n \n", "the file is empty"),
-        ("a.json", b'[\n{"a": 1}\n]\n', "a.json:1: broken JSON: this looks like one JSON array"),
+        ("a.json", b'[\n{"a": 1}\n]\n', "a.json: one JSON array, not JSON Lines"),
+        ("a.jsonl", b'{"a": ' * 99_999, "a.jsonl:1: nested too deep"),
         ("a.jsonl", b'{"a": "\xe9"}', "a.jsonl:1: not UTF-8 at byte 8 of the line"),
         ("a.jsonl.gz", b"plain", r"a.jsonl.gz:1: cannot be read: .*[Nn]ot a gzipped file"),
         ("a.jsonl.zst", b"plain", "a.jsonl.zst:1: cannot be read: zstd"),
+        ("a.jsonl.gz", gzip.compress(LINES)[:-9], "a.jsonl.gz: cut off after line"),
+        ("a.jsonl.zst", ZSTD[:-1], "a.jsonl.zst: cut off after line"),
+        ("a.jsonl.zst", ZSTD + ZSTD[:9], "a.jsonl.zst: cut off after line 2"),
         ("a.parquet", b"plain", "not a readable Parquet file"),
     ],
 )

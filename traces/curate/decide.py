@@ -14,6 +14,7 @@ loop_ngrams          too many repeated 10-grams
 loop_masked          the same with numbers masked
 compression          it compresses too well
 overlap              its question is an evaluation question
+reworded             a judge says so where n-grams do not (`traces.curate.reworded`; optional)
 wrong_answer         by `policy`; a text without any answer counts as wrong
 unverified           `strict` only: the verdict is unknown, or there is none
 wrong_steps          a step checker found a wrong step
@@ -36,9 +37,11 @@ from typing import Any, Literal
 import numpy as np
 
 from traces.curate import ledger as columns
-from traces.curate.annotate import Item, annotate, compared
+from traces.curate.annotate import Item, annotate
+from traces.curate.copies import drop_copies
 from traces.curate.drops import Drops, Mask
 from traces.curate.ledger import OUTCOMES, RIGHT, UNKNOWN, WRONG, Ledger
+from traces.curate.reworded import Reworded, drop_reworded
 from traces.curate.select import Selection, select
 from traces.curate.semantic import Alike, drop_alike
 from traces.curate.spread import spread
@@ -58,6 +61,7 @@ RULES = (
     "loop_masked",
     "compression",
     "overlap",
+    "reworded",
     "wrong_answer",
     "unverified",
     "wrong_steps",
@@ -125,11 +129,13 @@ def decide(
     selection: Selection | None = None,
     alike: Sequence[Alike] = (),
     alike_from: float = 1.0,
+    reworded: Sequence[Reworded] = (),
     item_of: Callable[[str], Item],
 ) -> list[Decision]:
     """One decision per row, in their order. None switches the rule off that it belongs to.
 
     `alike` are pairs of questions, of which one goes where they are alike by `alike_from`.
+    `reworded` are evaluation questions near to a prompt, which goes where a judge said so.
     """
     drops = Drops(ledger)
     _structure(drops, keep_truncated, require_reasoning)
@@ -142,10 +148,11 @@ def decide(
     drops.above("compression", ledger.compression, max_compression)
     if overlap_coverage is not None:
         _overlapping(drops, overlap_coverage)
+    drop_reworded(drops, reworded)
     _wrong(drops, policy, wrong_steps == "drop")
     if alike:
         drop_alike(drops, alike, alike_from)
-    _duplicates(drops, near_duplicate, item_of)
+    drop_copies(drops, near_duplicate, item_of)
     if per_prompt is not None:
         _surplus(drops, per_prompt)
     if selection is not None:
@@ -202,72 +209,6 @@ def _wrong(drops: Drops, policy: Policy, drop_steps: bool) -> None:
         unverified = (ledger.answer == UNKNOWN) | (ledger.answer == columns.NONE)
         drops.drop("unverified", unverified, lambda row: OUTCOMES[int(ledger.answer[row])], "right")
     drops.drop("wrong_steps", unsound, reason, "right")
-
-
-def _duplicates(drops: Drops, threshold: float | None, item_of: Callable[[str], Item]) -> None:
-    ledger, of = drops.ledger, {}
-    alone = np.bincount(ledger.same_as, minlength=len(ledger.keys))[ledger.same_as] < 2
-    first: dict[int, int] = {}
-    for row in best_first(ledger, drops.alive & ~alone):
-        best = first.setdefault(int(ledger.same_as[row]), row)
-        if best != row:
-            of[row] = best
-    copied = np.zeros(len(ledger.keys), np.bool_)
-    copied[list(of)] = True
-    drops.drop("exact_duplicate", copied, lambda row: f"1.000 of {ledger.keys[of[row]]}", 1.0)
-    if threshold is None:
-        return
-    near = _near(drops, first, threshold, item_of)
-    copied = np.zeros(len(ledger.keys), np.bool_)
-    copied[list(near)] = True
-
-    def value(row: int) -> str:
-        return f"{near[row][1]:.3f} of {ledger.keys[near[row][0]]}"
-
-    drops.drop("near_duplicate", copied, value, threshold)
-
-
-def _near(
-    drops: Drops, first: dict[int, int], threshold: float, item_of: Callable[[str], Item]
-) -> dict[int, tuple[int, float]]:
-    """Copies of rows that stay. Where the noted original is gone, its copies are compared again."""
-    ledger = drops.ledger
-    found: dict[int, tuple[int, float]] = {}
-    orphans: dict[int, list[int]] = {}
-    # What is noted of the best of equal texts holds for the one of them that stays.
-    copy_of = ledger.copy_of[ledger.same_as]
-    similarity = ledger.similarity[ledger.same_as]
-    for row in np.flatnonzero(drops.alive & (copy_of >= 0)).tolist():
-        original = first.get(int(copy_of[row]), int(copy_of[row]))
-        if drops.alive[original] and similarity[row] >= threshold:
-            found[row] = (original, float(similarity[row]))
-        else:
-            orphans.setdefault(int(copy_of[row]), []).append(row)
-    alike = [row for rows in orphans.values() if len(rows) > 1 for row in rows]
-    if alike:
-        found.update(_compare(drops, alike, threshold, item_of))
-    return found
-
-
-def _compare(
-    drops: Drops, rows: list[int], threshold: float, item_of: Callable[[str], Item]
-) -> dict[int, tuple[int, float]]:
-    from traces.curate.nearby import find_near
-
-    mask = np.zeros(len(drops.alive), np.bool_)
-    mask[rows] = True
-    order = best_first(drops.ledger, mask)
-    read = [compared(item_of(drops.ledger.keys[row])) for row in order]
-    sketches = np.stack([sketch for _, sketch in read])
-    near = find_near(sketches, range(len(order)), lambda n: read[n][0], threshold)
-    return {order[n]: (order[other], alike) for n, (other, alike) in near.items()}
-
-
-def best_first(ledger: Ledger, mask: Mask) -> list[int]:
-    """The rows of `mask`: right ones first, then the shorter, then the smaller key."""
-    rows = np.flatnonzero(mask).tolist()
-    right, tokens, keys = ledger.answer == RIGHT, ledger.tokens, ledger.keys
-    return sorted(rows, key=lambda row: (not right[row], tokens[row], keys[row]))
 
 
 def _surplus(drops: Drops, limit: int) -> None:

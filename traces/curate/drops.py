@@ -22,6 +22,8 @@ class Drops:
         self.ledger = ledger
         self.alive = np.ones(len(ledger.keys), np.bool_)
         self.found: dict[int, tuple[str, Value, Value]] = {}
+        self.labels: dict[int, str] = {}
+        """What to say of a row that is kept."""
 
     def drop(
         self,
@@ -49,16 +51,20 @@ class Drops:
             self.drop(rule, mask, lambda row: round(float(column[row]), 4), float(limit))
 
     def decisions(self, coverage: float | None) -> list[Decision]:
-        """All decisions; rows alike to an evaluation question but for numbers are labelled."""
+        """All decisions; what is kept has its label, if it is alike to an evaluation question."""
         ledger = self.ledger
         keys, names = ledger.keys, ledger.prompt.names
         prompts = ledger.prompt.codes.tolist()
-        made = [Decision(key, names[p], True) for key, p in zip(keys, prompts, strict=True)]
+        labels = dict(self.labels)
         if coverage is not None:
             for row in np.flatnonzero(self.alive & (ledger.masked >= coverage)).tolist():
                 source = ledger.masked_of.at(row)
-                label = f"other numbers than {source}, else {ledger.masked[row]:g} alike"
-                made[row] = Decision(keys[row], names[prompts[row]], True, value=label)
+                masked = f"other numbers than {source}, else {ledger.masked[row]:g} alike"
+                labels[row] = "; ".join(filter(None, (masked, labels.get(row))))
+        made = [
+            Decision(key, names[prompt], True, value=labels.get(row))
+            for row, (key, prompt) in enumerate(zip(keys, prompts, strict=True))
+        ]
         for row, (rule, value, threshold) in self.found.items():
             made[row] = Decision(keys[row], names[prompts[row]], False, rule, value, threshold)
         return made

@@ -64,11 +64,11 @@ def exact_overlap(train: Iterable[Prompt], evaluation: Iterable[Prompt]) -> None
     """
     trained: dict[Tokens, str] = {}
     for prompt in train:
-        trained.setdefault(tuple(question_tokens(question_text(prompt))), _name(prompt))
+        trained.setdefault(tuple(question_tokens(question_text(prompt))), name_of(prompt))
     shared = []
     for prompt in evaluation:
         if same := trained.get(tuple(question_tokens(question_text(prompt)))):
-            shared.append(f"{_name(prompt)} is also {same}")
+            shared.append(f"{name_of(prompt)} is also {same}")
     if shared:
         more = f"\nand {len(shared) - 3} more" if len(shared) > 3 else ""
         plural = "problems are" if len(shared) > 1 else "problem is"
@@ -103,7 +103,7 @@ def measure_overlaps(
     asked = {prompt.id: tuple(question_tokens(question_text(prompt))) for prompt in train}
     tested: dict[Tokens, str] = {}
     for prompt in evaluation:
-        tested.setdefault(tuple(question_tokens(question_text(prompt))), _name(prompt))
+        tested.setdefault(tuple(question_tokens(question_text(prompt))), name_of(prompt))
     if not tested:
         return {}
     search = _Search(list(tested), list(dict.fromkeys(asked.values())), ngram)
@@ -122,7 +122,8 @@ def measure_overlaps(
     return found
 
 
-def _name(prompt: Prompt) -> str:
+def name_of(prompt: Prompt) -> str:
+    """Where a prompt was found, its id where that is not known."""
     return prompt.source or f"prompt {prompt.id}"
 
 

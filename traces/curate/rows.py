@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from traces.curate.overlap import find_overlaps
+from traces.curate.reworded import nearest_questions
+from traces.curate.semantic import Encoder
 from traces.curate.texts import Texts, text_of
 from traces.errors import DataError
 from traces.jsonio import Fault, Faults, read_each
@@ -34,14 +36,24 @@ class DedupRow(NamedTuple):
 class OverlapRow(NamedTuple):
     """The evaluation question that a row covers.
 
-    `label`: empty, `same`, `overlap`, or `masked` where they differ in numbers. `match` is the
-    `file:line` of the evaluation question, empty where there is none.
+    `label`: empty, `same`, `overlap`, `masked` where they differ in numbers, or `reworded` where an
+    encoder finds them alike by `similarity`. `match` is the `file:line` of the evaluation question,
+    empty where there is none.
     """
 
     row: int
     label: str
     coverage: float
     match: str
+    similarity: float = 0.0
+
+
+class Rewording(NamedTuple):
+    """Look for other words by `encode`: at the `top` nearest questions, from `threshold` on."""
+
+    encode: Encoder
+    top: int
+    threshold: float
 
 
 def dedup_rows(path: Path, *, field: str, threshold: float, faults: Faults) -> Iterator[DedupRow]:
@@ -98,14 +110,16 @@ def decontaminate_rows(
     ngram: int,
     coverage: float,
     faults: Faults,
+    rewording: Rewording | None = None,
 ) -> Iterator[OverlapRow]:
     """Which evaluation question each row of `path` covers, one result per row in order.
 
     Without `field` a row is compared by the first of question, problem, prompt and text it has.
+    With `rewording` rows that cover none are looked at once more, by an encoder.
 
     Raises:
-        DataError: a file is missing or unreadable, a row of `against` is broken, or no row has the
-            field.
+        DataError: a file is missing or unreadable, a row of `against` is broken, no row has the
+            field, or the encoder gives no vectors.
     """
     fields = (field,) if field else QUESTION_FIELDS
     tests = [
@@ -114,10 +128,20 @@ def decontaminate_rows(
     texts = _texts(path, fields, faults)
     asked = [_prompt(str(n), place, text) for n, (place, text) in enumerate(texts) if text]
     found = find_overlaps(asked, tests, ngram=ngram, coverage=coverage)
+    near = {}
+    if rewording is not None:
+        others = [prompt for prompt in asked if prompt.id not in found]
+        pairs = nearest_questions(others, tests, **rewording._asdict())
+        near = {pair.prompt: pair for pair in reversed(pairs)}
     for number in range(len(texts)):
         overlap = found.get(str(number))
         if overlap is None:
-            yield OverlapRow(number, "", 0.0, "")
+            pair = near.get(str(number))
+            yield (
+                OverlapRow(number, "reworded", 0.0, pair.source, pair.similarity)
+                if pair
+                else OverlapRow(number, "", 0.0, "")
+            )
             continue
         label = "masked" if overlap.masked else "same" if overlap.coverage == 1.0 else "overlap"
         yield OverlapRow(number, label, overlap.coverage, overlap.source)

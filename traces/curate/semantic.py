@@ -82,7 +82,7 @@ def alike_questions(
     shared = sorted(place for group in groups.values() if len(group) > 1 for place in group)
     if not shared:
         return []
-    vectors = _directions(encode([texts[ids[place]] for place in shared]), len(shared))
+    vectors = directions(encode([texts[ids[place]] for place in shared]), len(shared))
     row_of = {place: row for row, place in enumerate(shared)}
     found = []
     for group in groups.values():
@@ -121,7 +121,12 @@ def drop_alike(drops: Drops, pairs: Sequence[Alike], threshold: float) -> None:
     drops.drop("semantic_duplicate", mask, lambda row: gone[int(codes[row])], threshold)
 
 
-def _directions(found: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+def directions(found: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """What an encoder gave for `count` texts, at length 1, [N, H]; zeros stay zeros.
+
+    Raises:
+        DataError: it is another number of vectors, or some are not finite.
+    """
     vectors = np.asarray(found, np.float64)
     if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
         raise DataError(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from traces.curate.texts import PLAIN, parse_row
 from traces.errors import DataError
 from traces.jsonio import Fault, Row, read_each
+from traces.opened import refuse_other_kinds
 
 
 class Shard(NamedTuple):
@@ -77,6 +78,7 @@ def place_of(shard: Shard, position: int) -> str:
 
 
 def _plain(path: Path, shard: Shard) -> Iterator[tuple[int, Row | Fault]]:
+    refuse_other_kinds(path)
     with path.open("rb") as file:
         start = 0
         if shard.start:

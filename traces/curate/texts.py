@@ -11,7 +11,8 @@ import msgspec
 
 from traces.codec import without_surrogates
 from traces.errors import DataError
-from traces.jsonio import Fault, Faults, Row, read_each
+from traces.jsonio import Fault, Faults, Row, json_fault, read_each, row_of
+from traces.opened import refuse_other_kinds
 
 _BUFFER = 1 << 17
 PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
@@ -32,6 +33,8 @@ class Texts:
         if not path.is_file():
             raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         self.size = path.stat().st_size
+        if path.suffix in PLAIN:
+            refuse_other_kinds(path)
         self._file = path.open("rb", _BUFFER) if path.suffix in PLAIN else None
 
     def __len__(self) -> int:
@@ -102,7 +105,7 @@ def parse_row(place: str, line: bytes) -> Row | Fault:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _slowly(place, line)
-    return Row(place, value) if isinstance(value, dict) else Fault(place, "not a JSON object")
+    return row_of(place, value)
 
 
 def _slowly(place: str, line: bytes) -> Row | Fault:
@@ -110,12 +113,10 @@ def _slowly(place: str, line: bytes) -> Row | Fault:
     import json
 
     try:
-        value = json.loads(line.decode().removeprefix("\ufeff"))
+        value = without_surrogates(json.loads(line.decode().removeprefix("\ufeff")))
     except (ValueError, RecursionError) as error:
-        return Fault(place, f"broken JSON: {error}")
-    if not isinstance(value, dict):
-        return Fault(place, "not a JSON object")
-    return Row(place, without_surrogates(value))
+        return Fault(place, json_fault(error))
+    return row_of(place, value)
 
 
 def text_of(row: Row | Fault, fields: Sequence[str]) -> str | Fault:
@@ -128,4 +129,5 @@ def text_of(row: Row | Fault, fields: Sequence[str]) -> str | Fault:
             return value
         if value is not None:
             return Fault(row.place, f"{field}: {value!r:.40} is not text")
-    return Fault(row.place, f"{' or '.join(fields)}: missing")
+    has = ", ".join(row.value)[:200] or "nothing"
+    return Fault(row.place, f"{' or '.join(fields)}: missing; the row has {has}")

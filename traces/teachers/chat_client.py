@@ -13,6 +13,8 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_reply
+from traces.teachers.deadlines import Deadline, Deadlines
+from traces.teachers.model_list import Listed, read_models
 from traces.teachers.network import (
     Connection,
     Stalled,
@@ -33,15 +35,10 @@ LIST_TIMEOUT_S = 30.0
 KEEPALIVE_S = 3.0
 """vLLM and llama.cpp close idle connections after 5 s; ours must be closed first."""
 
-PAGES = {"chat": ("chat", "completions"), "messages": ("messages",)}
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """One model of an endpoint's list. `weights` is what tells servers of one name apart."""
-
-    name: str
-    owner: str = ""
-    weights: str = ""
+PAGES = {"chat": ("chat", "completions"), "messages": ("messages",), "responses": ("responses",)}
+SECRET = frozenset({"key", "api_key", "api-key", "apikey", "access_token"})
+WHOLE_LIST = {"messages": {"limit": "1000"}, "gemini": {"pageSize": "1000"}}
+"""What asks for all models at once where a list comes in pages."""
 
 
 class ChatClient:
@@ -61,16 +58,19 @@ class ChatClient:
         timeout_s: float,
         profile: Profile,
         idle_s: float = 300.0,
+        model: str = "",
     ) -> None:
         self.base_url = base_url_of(base_url)
         self.profile = profile
+        self._model = model.removeprefix("models/")
         self._query = URL(base_url).query
         self._key = _header_safe(api_key)
         self._timeout_s = timeout_s
         self._idle_s = min(idle_s, timeout_s)
         self._proxy = proxy_of(self.base_url)
         self._sessions: tuple[aiohttp.ClientSession, ...] = ()  # keeping connections, and not
-        self._targets: dict[tuple[Sequence[str], float], tuple[URL, aiohttp.ClientTimeout]] = {}
+        self._deadlines: Deadlines | None = None
+        self._urls: dict[Sequence[str], URL] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -78,6 +78,8 @@ class ChatClient:
             bearer = self.profile.auth_header == "authorization"
             headers[self.profile.auth_header] = f"Bearer {self._key}" if bearer else self._key
         headers |= self.profile.headers
+        connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        self._deadlines = Deadlines(min(self._idle_s, LIST_TIMEOUT_S))
         connectors = (
             aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             aiohttp.TCPConnector(limit=0, force_close=True),
@@ -87,6 +89,7 @@ class ChatClient:
                 connector=connector,
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
                 trace_configs=[note_reuse()],
             )
             for connector in connectors
@@ -104,7 +107,7 @@ class ChatClient:
 
     async def chat(self, body: bytes, top_logprobs: int) -> Reply | Failure:
         """The reply to one chat request. Raises nothing for what the endpoint or network does."""
-        got = await self._send("POST", PAGES[self.profile.api], body, self._timeout_s)
+        got = await self._send("POST", self._page(), body, self._timeout_s)
         if isinstance(got, Failure):
             return got
         if got.stream is not None:
@@ -129,11 +132,7 @@ class ChatClient:
             document = decode(bytes(got.body))[0] if got.status == 200 else None
         except ValueError:
             return ()
-        rows = document.get("data") if isinstance(document, dict) else None
-        rows = rows if isinstance(rows, list) else []
-        return tuple(
-            _listed(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
-        )
+        return read_models(document)
 
     async def waiting(self) -> int | None:
         """How many requests wait inside the server by its own metrics; None where it tells not."""
@@ -167,51 +166,60 @@ class ChatClient:
         timeout_s: float,
         used: Connection,
     ) -> RawReply | Failure:
-        url, limits = self._target(path, timeout_s)
+        assert self._deadlines is not None
+        url = self._url(path)
         raw: RawReply | None = None
+        deadline = self._deadlines.after(timeout_s)
         try:
-            async with session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy,
-                trace_request_ctx=used,
-            ) as response:  # fmt: skip
-                self.server = response.headers.get("Server", self.server)
-                raw = RawReply(response, self.profile.api)
-                await (raw.read() if raw.stream is None else self._follow(raw))
-                return raw
-        except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+            with deadline:
+                async with session.request(
+                    method, url, data=body, allow_redirects=False, proxy=self._proxy,
+                    trace_request_ctx=used,
+                ) as response:  # fmt: skip
+                    self.server = response.headers.get("Server", self.server)
+                    raw = RawReply(response, self.profile.api)
+                    await (raw.read() if raw.stream is None else self._follow(raw, deadline))
+                    return raw
+        except (TooLarge, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             used.closed_while_idle = raw is None and closed_while_idle(error, used)
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
-            return self._without_key(network_failure(error, timeout_s, received))
+            stalled = isinstance(error, asyncio.TimeoutError) and deadline.at < deadline.end
+            why = Stalled(f"the stream stood still for {self._idle_s:g} s") if stalled else error
+            return self._without_key(network_failure(why, timeout_s, received))
 
-    def _target(self, path: Sequence[str], timeout_s: float) -> tuple[URL, aiohttp.ClientTimeout]:
-        """Address and time limits of a page, made once."""
-        known = self._targets.get((path, timeout_s))
-        if known is None:
+    def _url(self, path: Sequence[str]) -> URL:
+        """Address of a page, made once."""
+        url = self._urls.get(path)
+        if url is None:
             url = self.base_url.joinpath(*path).with_query(self._query)
-            connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-            known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
-            self._targets[path, timeout_s] = known
-        return known
+            api = self.profile.api
+            if path == ("models",):
+                url = url.update_query(WHOLE_LIST.get(api, {}))
+            elif api == "gemini" and self.profile.stream:
+                url = url.update_query(alt="sse")
+            self._urls[path] = url
+        return url
 
-    async def _follow(self, raw: RawReply) -> None:
+    def _page(self) -> Sequence[str]:
+        if self.profile.api != "gemini":
+            return PAGES[self.profile.api]
+        verb = "streamGenerateContent" if self.profile.stream else "generateContent"
+        return ("models", f"{self._model}:{verb}")
+
+    async def _follow(self, raw: RawReply, deadline: Deadline) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
         assert raw.stream is not None
-        loop = asyncio.get_running_loop()
-        seen, latest = 0, loop.time()
-        content = raw.response.content
-        while not raw.stream.done:
-            left = latest + self._idle_s - loop.time()
-            try:
-                chunk = await asyncio.wait_for(content.readany(), max(0.0, left))
-            except asyncio.TimeoutError:
-                raise Stalled(f"the stream stood still for {self._idle_s:g} s") from None
+        stream, content = raw.stream, raw.response.content
+        seen, time = -1, asyncio.get_running_loop().time
+        while not stream.done:
+            if stream.events > seen:
+                seen, deadline.at = stream.events, min(deadline.end, time() + self._idle_s)
+            chunk = await content.readany()
             if not chunk:
                 break
             raw.keep(chunk)
-            raw.stream.feed(chunk)
-            if raw.stream.events > seen:
-                seen, latest = raw.stream.events, loop.time()
-        raw.stream.end()
+            stream.feed(chunk)
+        stream.end()
 
     def _without_key(self, failure: Failure) -> Failure:
         if not self._key or self._key not in failure.error + failure.raw:
@@ -223,19 +231,11 @@ class ChatClient:
         )
 
 
-def _listed(row: dict[str, object]) -> Listed:
-    names = ("root", "revision", "quantization", "max_model_len", "size", "meta")
-    weights = {name: row[name] for name in names if row.get(name) is not None}
-    owner = row.get("owned_by")
-    text = msgspec.json.encode(weights, order="deterministic").decode() if weights else ""
-    return Listed(str(row["id"]), owner if isinstance(owner, str) else "", text)
-
-
 def base_url_of(text: str) -> URL:
     """The address up to and including `/v1`, without the query, user and password.
 
     Raises:
-        TeacherError: it is no http address, or carries a password.
+        TeacherError: it is no http address, or carries a password or key.
     """
     try:
         url = URL(text.strip())
@@ -251,8 +251,19 @@ def base_url_of(text: str) -> URL:
             "the endpoint's base_url carries a user name or password",
             "put the key into an environment variable and name it in teacher.api_key_env",
         )
+    if named := [name for name in url.query if name.lower() in SECRET]:
+        raise TeacherError(
+            f"the endpoint's base_url carries a key as {named[0]!r}, which servers and proxies log",
+            "put the key into an environment variable and name it in teacher.api_key_env",
+        )
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.with_query(None).with_fragment(None).with_path(path or "/")
+
+
+def address_of(base_url: str) -> str:
+    """Host and path, as `find_profile` takes them."""
+    url = base_url_of(base_url)
+    return f"{url.host}{url.path.rstrip('/')}"
 
 
 def _header_safe(key: str | None) -> str:

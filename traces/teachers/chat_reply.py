@@ -13,16 +13,36 @@ from typing import Any
 import msgspec
 
 from traces.record import Fidelity, Status, TopLogprobs, Usage
+from traces.teachers import gemini_api, messages_api, responses_api
 from traces.teachers.chat_json import decode, error_text, sentence_of
 from traces.teachers.chat_logprobs import read_tokens
-from traces.teachers.messages_api import as_completion
 from traces.teachers.rate_headers import Rate
 from traces.teachers.retry import Failure, kind_of, retry_after_s
+from traces.tool_calls import read_calls
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 TRUNCATED = frozenset({"length", "max_tokens", "model_length", "max_output_tokens"})
-FILTERED = frozenset({"content_filter", "refusal", "safety"})
+FILTERED = frozenset(
+    {
+        "content_filter",
+        "refusal",
+        "safety",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "image_safety",
+        "prompt_blocked",
+    }
+)
 BROKEN = frozenset({"error", "abort", "insufficient_system_resource"})
+
+AS_COMPLETION = {
+    "messages": messages_api.as_completion,
+    "responses": responses_api.as_completion,
+    "gemini": gemini_api.as_completion,
+}
+"""Interfaces of their own, whose replies are rewritten before they are read."""
 
 Fields = dict[str, Any]
 
@@ -41,6 +61,7 @@ class Reply(msgspec.Struct, frozen=True):
     fidelity: Fidelity = "full"
     flags: tuple[str, ...] = ()
     error: str = ""
+    tool_calls: tuple[Fields, ...] = ()
     reasoning_field: str = ""
     fingerprint: str = ""
     rate: Rate | None = None
@@ -56,7 +77,7 @@ def read_reply(
     """The answer in one HTTP reply, or why it is none.
 
     `headers` has lower-case names or ignores case; `top_logprobs` is how many were asked for; `api`
-    is `chat` or `messages`.
+    is that of the profile.
     """
     if http_status != 200:
         return _failure(http_status, headers, error_text(body))
@@ -66,8 +87,8 @@ def read_reply(
         return _malformed(f"the reply is not JSON ({error}): {error_text(body)}", body)
     if not isinstance(document, dict):
         return _malformed(f"the reply is no object: {error_text(body)}", body)
-    if api == "messages":
-        document = as_completion(document)
+    if api in AS_COMPLETION:
+        document = AS_COMPLETION[api](document)
     return read_document(document, headers, top_logprobs, body, flags)
 
 
@@ -112,10 +133,9 @@ def _read_choice(
         ended=ended,
     )
     refusal = _text(message.get("refusal"))
-    status = _status(content, finish, refusal)
-    flags += part_flags + tokens.flags
-    if message.get("tool_calls"):
-        flags += ("tool_calls",)
+    calls, call_flags = read_calls(message.get("tool_calls"))
+    status = _status(content, finish, refusal, called=bool(calls))
+    flags += part_flags + tokens.flags + call_flags
     if not finish:
         flags += ("finish_reason_missing",)
     if tokens.missing and status != "ok":
@@ -134,17 +154,18 @@ def _read_choice(
         fidelity=_fidelity(message),
         flags=flags,
         error=tokens.missing,
+        tool_calls=calls,
         reasoning_field=field or ("content" if inner is not None else ""),
         fingerprint=_text(document.get("system_fingerprint")),
     )
 
 
-def _status(content: str, finish_reason: str, refusal: str) -> Status:
+def _status(content: str, finish_reason: str, refusal: str, *, called: bool) -> Status:
     if refusal or finish_reason in FILTERED:
         return "refused"
     if finish_reason in TRUNCATED:
         return "truncated"
-    return "ok" if content.strip() else "empty"
+    return "ok" if content.strip() or called else "empty"
 
 
 def _content(value: Any) -> tuple[str, str | None, tuple[str, ...]]:

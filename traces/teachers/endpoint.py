@@ -16,10 +16,11 @@ from typing import Any, Literal
 import msgspec
 
 from traces.budget import Price
+from traces.garbage import seldom_collected
 from traces.keys import teacher_id
 from traces.record import Fidelity, Message, Sampling, TeacherRecord, Trace
 from traces.teachers.admission import Admission
-from traces.teachers.chat_client import ChatClient, base_url_of
+from traces.teachers.chat_client import ChatClient, address_of
 from traces.teachers.chat_reply import Reply
 from traces.teachers.chat_request import chat_body
 from traces.teachers.dispatch import Delivery, Dispatch, Patience
@@ -47,7 +48,7 @@ class EndpointTeacher:
         model: As the endpoint names it.
         revision: Which weights, as far as you know.
         api_key: Sent as a bearer token; kept out of records, logs and errors.
-        profile: A provider of `traces/teachers/profiles`; `auto` goes by address and server.
+        profile: An interface of `traces/teachers/profiles`; `auto` goes by address and server.
         stream: Whether replies come as events; None leaves it to the profile.
         concurrency: Requests in flight at most, at each endpoint; fewer after it said that it is
             busy.
@@ -95,11 +96,11 @@ class EndpointTeacher:
         jitter_seed: int = 0,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
-        found = [find_profile(profile, base_url_of(url).host or "") for url in urls]
+        found = [find_profile(profile, address_of(url)) for url in urls]
         if stream is not None:
             found = [msgspec.structs.replace(one, stream=stream) for one in found]
         self._clients = [
-            ChatClient(url, api_key, timeout_s, one, idle_s)
+            ChatClient(url, api_key, timeout_s, one, idle_s, model)
             for url, one in zip(urls, found, strict=True)
         ]
         self._patience = Patience(
@@ -168,7 +169,8 @@ class EndpointTeacher:
             TeacherError: the endpoint refused three requests in a row for the same reason, has had
                 an outage for `timeout_s`, or began to answer as another model.
         """
-        asyncio.run(self._answer(requests, emit, stopping))
+        with seldom_collected():
+            asyncio.run(self._answer(requests, emit, stopping))
 
     async def _answer(
         self,
@@ -198,14 +200,17 @@ class EndpointTeacher:
                     dispatch.note(delivery.result)
                 took_us = round(1e6 * (time.monotonic() - began))
                 who = self.record.id, self._fidelity, self.price
-                emit(make_trace(request, delivery, *who, started_us, took_us))
+                trace = make_trace(request, delivery, *who, started_us, took_us)
+                if request.prompt.tools and not self._clients[0].profile.tools:
+                    trace = msgspec.structs.replace(trace, flags=(*trace.flags, "tools_not_sent"))
+                emit(trace)
 
             await dispatch.work(requests, handle, stopping)
             if dispatch.gave_up is not None:
                 raise refusal(self._clients[0], dispatch.gave_up, dispatch.alike)
 
     async def _deliver(self, dispatch: Dispatch, request: Request) -> Delivery:
-        body = self._body(request.messages, request.sampling)
+        body = self._body(request.messages, request.sampling, request.prompt.tools)
         home = int(request.prompt.id[:8] or "0", 16)
         limit = request.sampling.max_tokens
         return await dispatch.deliver(body, request.sampling.top_logprobs, home, limit)
@@ -220,6 +225,11 @@ class EndpointTeacher:
         send = client.chat if canary is None else Watch(client, self.record.model, canary).send
         return Lane(str(client.base_url), send, gate)
 
-    def _body(self, messages: Sequence[Message], sampling: Sampling) -> bytes:
-        profile = self._clients[0].profile
-        return chat_body(self.record.model, messages, sampling, self.record.settings, profile)
+    def _body(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> bytes:
+        profile, record = self._clients[0].profile, self.record
+        return chat_body(record.model, messages, sampling, record.settings, profile, tools)

@@ -9,8 +9,9 @@ import msgspec
 
 from traces.errors import TeacherError
 from traces.record import Message, Sampling
-from traces.teachers.chat_client import ChatClient, Listed
+from traces.teachers.chat_client import ChatClient
 from traces.teachers.chat_reply import Reply
+from traces.teachers.model_list import Listed
 from traces.teachers.profile import from_server
 from traces.teachers.retry import Failure
 
@@ -20,7 +21,8 @@ HINTS = {
     401: "check the key in the environment variable that teacher.api_key_env names",
     402: "the account behind the key has no credit left",
     403: "the key may not use this model or endpoint",
-    404: "check teacher.base_url (up to and including /v1) and teacher.model",
+    404: "check teacher.base_url (up to and including /v1) and teacher.model; does `profile` name "
+    "the interface that is there?",
     429: "the endpoint is busy; try again later",
 }
 
@@ -141,4 +143,5 @@ def _not_served(client: ChatClient, model: str, models: Sequence[str]) -> str:
 
 def _same_model(asked: str, listed: str) -> bool:
     """Whether a listed name is the asked one, with or without a `:tag` or `:variant`."""
+    asked = asked.removeprefix("models/")  # as Gemini writes them
     return asked == listed or asked.partition(":")[0] == listed or listed == f"{asked}:latest"

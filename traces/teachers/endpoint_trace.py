@@ -53,13 +53,14 @@ def make_trace(
             error=result.error,
             http_status=result.http_status,
         )
-    return _answered(blank, result)
+    return _answered(blank, result, offered=bool(request.prompt.tools))
 
 
-def _answered(blank: Trace, reply: Reply) -> Trace:
+def _answered(blank: Trace, reply: Reply, *, offered: bool) -> Trace:
+    calls = reply.tool_calls if offered else ()
     finish = "length" if reply.status == "truncated" else reply.finish_reason
     made = split(reply.content, reply.raw_reasoning, finish)
-    answerless = reply.status == "ok" and not (made.answer or "").strip()
+    answerless = reply.status == "ok" and not (made.answer or "").strip() and not calls
     return msgspec.structs.replace(
         blank,
         status="empty" if answerless else reply.status,
@@ -71,6 +72,7 @@ def _answered(blank: Trace, reply: Reply) -> Trace:
         flags=blank.flags + reply.flags + made.flags,
         fidelity=max(blank.fidelity, reply.fidelity, key=FIDELITIES.index),
         finish_reason=reply.finish_reason,
+        tool_calls=calls,
         token_ids=reply.token_ids,
         logprobs=reply.logprobs,
         usage=reply.usage,
@@ -90,4 +92,5 @@ def _cost(request: Request, delivery: Delivery, price: Price | None) -> int | No
         own = price.cost(result.usage)
     elif isinstance(result, Failure):
         lost += result.billable
-    return own + lost * price.cost(worst_usage(request.messages, request.sampling))
+    worst = worst_usage(request.messages, request.sampling, request.prompt.tools)
+    return own + lost * price.cost(worst)

@@ -26,7 +26,8 @@ FOLDER = Path(__file__).with_name("profiles")
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One provider.
 
-    `api` is the shape of request and reply; `omit` names sampling fields that are not sent;
+    `api` is the shape of request and reply; `omit` names sampling fields that are not sent; `body`
+    goes along with each request; `tools` says whether a prompt's tools are sent;
     `logprobs_body` goes along where logprobs are asked for; `max_top_logprobs` 0 means that it
     gives none, None that its limit is not known; `concurrency` maps patterns of model names to the
     requests that an account may have in flight; `rate_headers` is the family of its rate headers;
@@ -43,11 +44,13 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     server: tuple[str, ...] = ()
     owned_by: tuple[str, ...] = ()
-    api: Literal["chat", "messages"] = "chat"
+    api: Literal["chat", "messages", "responses", "gemini"] = "chat"
     auth_header: str = "authorization"
     headers: dict[str, str] = {}
     max_tokens_field: str = "max_tokens"
     omit: tuple[str, ...] = ()
+    body: dict[str, Any] = {}
+    tools: bool = True
     logprobs_body: dict[str, Any] = {}
     max_top_logprobs: int | None = None
     stream: bool = False
@@ -75,18 +78,24 @@ def profiles() -> dict[str, Profile]:
     return {profile.name: profile for profile in _read()}
 
 
-def find_profile(name: str, host: str) -> Profile:
-    """The profile called `name`; for `auto` the one of the host, else `generic`.
+def find_profile(name: str, address: str) -> Profile:
+    """The profile called `name`; for `auto` the one of the address, else `generic`.
+
+    `address` is a host and perhaps a path; one provider may have several interfaces under it, of
+    which the longest known beginning decides.
 
     Raises:
         UserError: there is none of that name.
     """
     known = profiles()
     if name == "auto":
-        for profile in known.values():
-            if host in profile.hosts:
-                return profile
-        return known["generic"]
+        found = [
+            (len(place), profile.name)
+            for profile in known.values()
+            for place in profile.hosts
+            if f"{address}/".startswith(f"{place}/")
+        ]
+        return known[max(found)[1] if found else "generic"]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""

@@ -5,11 +5,19 @@ from __future__ import annotations
 import aiohttp
 
 from traces.teachers.chat_reply import Reply, read_document
+from traces.teachers.gemini_stream import GeminiStream
 from traces.teachers.messages_stream import MessagesStream
 from traces.teachers.network import TooLarge
+from traces.teachers.responses_stream import ResponsesStream
 from traces.teachers.retry import Failure
 from traces.teachers.sse import Stream
 
+STREAMS: dict[str, type[Stream]] = {
+    "chat": Stream,
+    "messages": MessagesStream,
+    "responses": ResponsesStream,
+    "gemini": GeminiStream,
+}
 MAX_REPLY_BYTES = 256 * 2**20
 """No answer is larger: 128k tokens with 20 logprobs each take about 150 MB of JSON."""
 KEPT_BYTES = 2**20
@@ -25,8 +33,7 @@ class RawReply:
         self.headers = response.headers
         self.body = bytearray()
         events = response.status == 200 and response.content_type == "text/event-stream"
-        kind = MessagesStream if api == "messages" else Stream
-        self.stream = kind() if events else None
+        self.stream = STREAMS[api]() if events else None
 
     async def read(self) -> None:
         """The whole body."""

@@ -137,13 +137,14 @@ def opinion(reply: Trace | None) -> Outcome:
     """What one reply says; unknown where it failed, says neither, or says both."""
     if reply is None or reply.status != "ok":
         return "unknown"
-    said = {_plain(box) for box in boxes(answer_part(reply.answer or ""))}
+    said = {plain(box) for box in boxes(answer_part(reply.answer or ""))}
     if said == {"correct"}:
         return "right"
     return "wrong" if said == {"incorrect"} else "unknown"
 
 
-def _plain(box: str) -> str:
+def plain(box: str) -> str:
+    """The word in a box, without markup."""
     return box.strip().removeprefix("\\text{").removesuffix("}").strip(" .*").lower()
 
 

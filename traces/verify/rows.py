@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ KINDS = {
     "math": "math",
     "science": "science",
     "mcq": "choice",
+    "choice": "choice",
     "text": "text",
     "code": "code",
     "legal": "legal",
@@ -67,7 +69,9 @@ def _broken(fault: Fault) -> tuple[Fault, Check]:
 def _read(row: dict[str, Any]) -> tuple[Reference, str, str]:
     kind = _text(row, "kind")
     if kind not in KINDS:
-        raise DataError(f"kind: {kind[:40]!r} is unknown; one of {', '.join(KINDS)}")
+        close = get_close_matches(kind[:40].lower(), KINDS, 1)
+        guess = f"; did you mean {close[0]}?" if close else f"; one of {', '.join(KINDS)}"
+        raise DataError(f"kind: {kind[:40]!r} is unknown{guess}")
     choices = row.get("choices") or {}
     if not isinstance(choices, dict) or not all(isinstance(v, str) for v in choices.values()):
         raise DataError("choices: not an object from label to text")
@@ -78,7 +82,7 @@ def _read(row: dict[str, Any]) -> tuple[Reference, str, str]:
 
 def _text(row: dict[str, Any], name: str) -> str:
     if name not in row:
-        raise DataError(f"{name}: missing")
+        raise DataError(f"{name}: missing; the row has {', '.join(row)[:200] or 'nothing'}")
     value = row[name]
     if isinstance(value, int | float) and not isinstance(value, bool) and name == "gold":
         return str(value)

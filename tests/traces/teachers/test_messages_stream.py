@@ -102,7 +102,7 @@ def test_a_cut_off_message_is_truncated_and_a_tool_call_is_kept() -> None:
         reader.feed(piece)
     choice = reader.document()["choices"][0]
     assert choice["finish_reason"] == "length"
-    assert choice["message"]["tool_calls"][0]["input"] == '{"x": '
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"x": '
 
 
 @given(st.binary(max_size=200))

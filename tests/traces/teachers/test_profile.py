@@ -16,7 +16,7 @@ from traces.teachers.profile import find_profile, from_server, profiles
 
 PROVIDERS = {
     "vllm", "sglang", "llama_cpp", "ollama", "tgi", "deepseek", "openrouter", "together", "openai",
-    "anthropic", "gemini", "transformers_serve", "generic",
+    "anthropic", "gemini", "transformers_serve", "generic", "openai_responses", "gemini_native",
 }  # fmt: skip
 
 
