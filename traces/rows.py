@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -33,7 +34,7 @@ def write_structs(path: Path, structs: Iterable[Any]) -> None:
 class StructFile(Sequence[T]):
     """The values of a file that `write_structs` wrote, each read when it is asked for.
 
-    Holds 8 bytes for each line. `digest` is the hash of the file.
+    Holds 8 bytes for each line and keeps the file open. `digest` is the hash of the file.
 
     Raises:
         DataError: the file is missing; or, when it is asked for, a line does not hold a `kind`.
@@ -45,7 +46,9 @@ class StructFile(Sequence[T]):
         self._path, self._kind = path, kind
         hashed, starts = hashlib.blake2b(digest_size=16), [np.zeros(1, dtype=np.int64)]
         read = 0
-        with path.open("rb") as file:
+        self._open = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._open)
+        with open(self._open, "rb", closefd=False) as file:
             while chunk := file.read(_CHUNK):
                 hashed.update(chunk)
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == _NEWLINE)
@@ -69,8 +72,7 @@ class StructFile(Sequence[T]):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
         start, end = self._starts[number : number + 2].tolist()
-        with self._path.open("rb", buffering=0) as file:
-            line = os.pread(file.fileno(), end - start, start)
+        line = os.pread(self._open, end - start, start)
         return _value(self._path, number + 1, line, self._kind)
 
     def __iter__(self) -> Iterator[T]:

@@ -22,7 +22,9 @@ import msgspec
 
 from traces.split_families import FAMILIES, SPLIT_VERSION, Family
 from traces.split_harmony import cut_harmony, cut_harmony_plain
-from traces.split_pieces import Cut, Piece, unquoted, widened
+from traces.split_pieces import Cut, Piece, quoted, unquoted, widened
+
+_OPENING = re.compile("|".join(f"(?P<{one.name}>{one.open.pattern})" for one in FAMILIES))
 
 FLAGS = (
     "open_missing",
@@ -84,11 +86,14 @@ def cut_reply(content: str, finish_reason: str = "") -> Cut:
     if cut:
         return cut
     start = len(content) - len(content.lstrip())
-    openings = [family.open.match(content, start) for family in FAMILIES]
-    order = sorted(range(len(FAMILIES)), key=lambda index: openings[index] is None)
-    for index in order:
-        cut = _cut_block(FAMILIES[index], content, openings[index], finish_reason)
-        if cut:
+    first = _OPENING.match(content, start)
+    for family in FAMILIES:
+        if first and first.lastgroup != family.name:
+            continue
+        opened = first and family.open.match(content, start)
+        if (opened or not family.strict) and (
+            cut := _cut_block(family, content, opened, finish_reason)
+        ):
             return cut
     return Cut(f"none@{SPLIT_VERSION}", (Piece("answer", content),))
 
@@ -120,10 +125,11 @@ def _cut_block(
 
     `opened` is the opening marker where it is the first thing in the reply but white space.
     """
-    method, flags = f"inline_{family.name}@{SPLIT_VERSION}", list[str]()
-    closes = list(unquoted(family.close, content, opened.end() if opened else 0))
-    if not opened and (family.strict or not closes):
+    every = list(family.close.finditer(content, opened.end() if opened else 0))
+    closes = [close for close in every if not quoted(content, *close.span())]
+    if not opened and not closes:
         return None
+    method, flags = f"inline_{family.name}@{SPLIT_VERSION}", list[str]()
     if not opened:
         opened = _late_opening(family, content, closes)
         flags.append("text_before_open" if opened else "open_missing")
@@ -131,7 +137,7 @@ def _cut_block(
     at = sum(len(piece.text) for piece in pieces)
     if not closes and finish_reason == "stop":
         # The model ended its turn by itself, so one of the tags that look quoted was real.
-        closes = list(family.close.finditer(content, at))[-1:]
+        closes = [close for close in every if close.start() >= at][-1:]
         flags += ["quoted_close_tag"] * len(closes)
     if not closes or _reopened(family, content, closes[-1].end(), finish_reason):
         if "text_before_open" in flags:
@@ -139,7 +145,7 @@ def _cut_block(
         pieces.append(Piece("reasoning", content[at:]))
         return Cut(method, tuple(pieces), (*flags, "unclosed"))
     last = closes[-1]
-    if family.close.search(content, at, last.start()):
+    if any(at <= close.start() < last.start() for close in every):
         flags.append("literal_close_tag")
     start, end = widened(content, *last.span(), low=at)
     pieces += [Piece("reasoning", content[at:start]), Piece("marker", content[start:end])]

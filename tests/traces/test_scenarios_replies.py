@@ -301,7 +301,7 @@ def test_a_name_that_no_server_has_is_one_clear_line(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("https://127.0.0.1:{port}/v1", "no complete reply|secure connection"),
+        ("https://127.0.0.1:{port}/v1", "not accepted in time|secure connection"),
         ("http://[::1]:{port}/v1", "cannot connect"),
     ],
 )

@@ -13,6 +13,7 @@ from yarl import URL
 from traces.errors import TeacherError
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_reply
+from traces.teachers.deadlines import Deadline, Deadlines
 from traces.teachers.model_list import Listed, read_models
 from traces.teachers.network import (
     Connection,
@@ -38,9 +39,6 @@ PAGES = {"chat": ("chat", "completions"), "messages": ("messages",), "responses"
 SECRET = frozenset({"key", "api_key", "api-key", "apikey", "access_token"})
 WHOLE_LIST = {"messages": {"limit": "1000"}, "gemini": {"pageSize": "1000"}}
 """What asks for all models at once where a list comes in pages."""
-
-
-Page = tuple[Sequence[str], float]
 
 
 class ChatClient:
@@ -71,7 +69,8 @@ class ChatClient:
         self._idle_s = min(idle_s, timeout_s)
         self._proxy = proxy_of(self.base_url)
         self._sessions: tuple[aiohttp.ClientSession, ...] = ()  # keeping connections, and not
-        self._targets: dict[Page, tuple[URL, aiohttp.ClientTimeout]] = {}
+        self._deadlines: Deadlines | None = None
+        self._urls: dict[Sequence[str], URL] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -79,6 +78,8 @@ class ChatClient:
             bearer = self.profile.auth_header == "authorization"
             headers[self.profile.auth_header] = f"Bearer {self._key}" if bearer else self._key
         headers |= self.profile.headers
+        connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        self._deadlines = Deadlines(min(self._idle_s, LIST_TIMEOUT_S))
         connectors = (
             aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             aiohttp.TCPConnector(limit=0, force_close=True),
@@ -88,6 +89,7 @@ class ChatClient:
                 connector=connector,
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
                 trace_configs=[note_reuse()],
             )
             for connector in connectors
@@ -164,36 +166,39 @@ class ChatClient:
         timeout_s: float,
         used: Connection,
     ) -> RawReply | Failure:
-        url, limits = self._target(path, timeout_s)
+        assert self._deadlines is not None
+        url = self._url(path)
         raw: RawReply | None = None
+        deadline = self._deadlines.after(timeout_s)
         try:
-            async with session.request(
-                method, url, data=body, allow_redirects=False, timeout=limits, proxy=self._proxy,
-                trace_request_ctx=used,
-            ) as response:  # fmt: skip
-                self.server = response.headers.get("Server", self.server)
-                raw = RawReply(response, self.profile.api)
-                await (raw.read() if raw.stream is None else self._follow(raw))
-                return raw
-        except (TooLarge, Stalled, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+            with deadline:
+                async with session.request(
+                    method, url, data=body, allow_redirects=False, proxy=self._proxy,
+                    trace_request_ctx=used,
+                ) as response:  # fmt: skip
+                    self.server = response.headers.get("Server", self.server)
+                    raw = RawReply(response, self.profile.api)
+                    await (raw.read() if raw.stream is None else self._follow(raw, deadline))
+                    return raw
+        except (TooLarge, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
             used.closed_while_idle = raw is None and closed_while_idle(error, used)
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
-            return self._without_key(network_failure(error, timeout_s, received))
+            stalled = isinstance(error, asyncio.TimeoutError) and deadline.at < deadline.end
+            why = Stalled(f"the stream stood still for {self._idle_s:g} s") if stalled else error
+            return self._without_key(network_failure(why, timeout_s, received))
 
-    def _target(self, path: Sequence[str], timeout_s: float) -> tuple[URL, aiohttp.ClientTimeout]:
-        """Address and time limits of a page, made once."""
-        known = self._targets.get((path, timeout_s))
-        if known is None:
+    def _url(self, path: Sequence[str]) -> URL:
+        """Address of a page, made once."""
+        url = self._urls.get(path)
+        if url is None:
             url = self.base_url.joinpath(*path).with_query(self._query)
             api = self.profile.api
             if path == ("models",):
                 url = url.update_query(WHOLE_LIST.get(api, {}))
             elif api == "gemini" and self.profile.stream:
                 url = url.update_query(alt="sse")
-            connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
-            known = url, aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
-            self._targets[path, timeout_s] = known
-        return known
+            self._urls[path] = url
+        return url
 
     def _page(self) -> Sequence[str]:
         if self.profile.api != "gemini":
@@ -201,25 +206,20 @@ class ChatClient:
         verb = "streamGenerateContent" if self.profile.stream else "generateContent"
         return ("models", f"{self._model}:{verb}")
 
-    async def _follow(self, raw: RawReply) -> None:
+    async def _follow(self, raw: RawReply, deadline: Deadline) -> None:
         """Read a stream until its end; comments and blank lines do not keep it alive."""
         assert raw.stream is not None
-        loop = asyncio.get_running_loop()
-        seen, latest = 0, loop.time()
-        content = raw.response.content
-        while not raw.stream.done:
-            left = latest + self._idle_s - loop.time()
-            try:
-                chunk = await asyncio.wait_for(content.readany(), max(0.0, left))
-            except asyncio.TimeoutError:
-                raise Stalled(f"the stream stood still for {self._idle_s:g} s") from None
+        stream, content = raw.stream, raw.response.content
+        seen, time = -1, asyncio.get_running_loop().time
+        while not stream.done:
+            if stream.events > seen:
+                seen, deadline.at = stream.events, min(deadline.end, time() + self._idle_s)
+            chunk = await content.readany()
             if not chunk:
                 break
             raw.keep(chunk)
-            raw.stream.feed(chunk)
-            if raw.stream.events > seen:
-                seen, latest = raw.stream.events, loop.time()
-        raw.stream.end()
+            stream.feed(chunk)
+        stream.end()
 
     def _without_key(self, failure: Failure) -> Failure:
         if not self._key or self._key not in failure.error + failure.raw:

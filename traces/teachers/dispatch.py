@@ -7,7 +7,9 @@ import itertools
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -119,7 +121,7 @@ class Dispatch:
     async def work(
         self,
         requests: Iterable[Request | Withdraw | None],
-        handle: Callable[[Request], Awaitable[None]],
+        handle: Callable[[Request], Coroutine[Any, Any, None]],
         stopping: Callable[[], bool],
     ) -> None:
         """Run `handle` for every request, pulling only as many as the endpoints take at a time.
@@ -127,6 +129,7 @@ class Dispatch:
         Returns when all that were pulled are done. An error in `handle` cancels the others.
         """
         source, finished = iter(requests), asyncio.Event()
+        loop = asyncio.get_running_loop()
         errors: list[BaseException] = []
 
         def done(key: str, task: asyncio.Task[None]) -> None:
@@ -135,6 +138,7 @@ class Dispatch:
                 errors.append(error)
             finished.set()
 
+        ticking = loop.create_task(_tick(finished))
         try:
             more = True
             while not errors:
@@ -152,14 +156,15 @@ class Dispatch:
                     elif isinstance(request, Withdraw):
                         self._withdraw(request.key)
                     else:
-                        task = asyncio.ensure_future(_run(handle, request))
+                        task = loop.create_task(handle(request))
                         self._tasks[request.key] = task
-                        task.add_done_callback(lambda t, key=request.key: done(key, t))  # type: ignore[misc]
+                        task.add_done_callback(partial(done, request.key))
                 if not self._tasks and not more:
                     break
                 finished.clear()
-                await _wait(finished, POLL_S)
+                await finished.wait()
         finally:
+            ticking.cancel()
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
@@ -248,8 +253,11 @@ class _End:
 _END = _End()
 
 
-async def _run(handle: Callable[[Request], Awaitable[None]], request: Request) -> None:
-    await handle(request)
+async def _tick(event: asyncio.Event) -> None:
+    """Set the event every `POLL_S`: cheaper than a limit on each wait for it."""
+    while True:
+        await asyncio.sleep(POLL_S)
+        event.set()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

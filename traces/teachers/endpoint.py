@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from traces.budget import Price
+from traces.garbage import seldom_collected
 from traces.keys import teacher_id
 from traces.record import Fidelity, Message, Sampling, TeacherRecord, Trace
 from traces.teachers.admission import Admission
@@ -168,7 +169,8 @@ class EndpointTeacher:
             TeacherError: the endpoint refused three requests in a row for the same reason, has had
                 an outage for `timeout_s`, or began to answer as another model.
         """
-        asyncio.run(self._answer(requests, emit, stopping))
+        with seldom_collected():
+            asyncio.run(self._answer(requests, emit, stopping))
 
     async def _answer(
         self,
