@@ -79,7 +79,7 @@ def _pick(
 
 
 @kernel
-def _slot(mine: Any, table: int, places: int, steps: Any, mask: int) -> int:
+def _slot(mine: Any, table: int, places: int, steps: Any, mask: int) -> Any:
     """Where pair `table` of a sketch lies in its table."""
     one = table % places
     value = np.uint32(mine[one]) * np.uint32(256)
