@@ -50,12 +50,13 @@ def hash_(source: str, as_json: bool) -> None:
 @json_option
 def check(recipe: str, text: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Say what holds for the teacher of RECIPE. Exit code 1 if --text is not the pinned one."""
-    from distill.harvest_stage import finding_of
+    from distill.harvest_stage import finding_of, writers_of
     from distill.recipe_file import load_recipe
     from traces.licence import notes
     from traces.licence_text import fetch, sha256
 
-    finding = finding_of(load_recipe(recipe, overrides=overrides, check_files=False).recipe.teacher)
+    loaded = load_recipe(recipe, overrides=overrides, check_files=False)
+    finding = finding_of(loaded.recipe.teacher, writers_of(loaded))
     if finding is None:
         print_json(None) if as_json else print_lines(["no model is asked: nothing to licence"])
         return 0

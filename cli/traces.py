@@ -56,10 +56,12 @@ def import_(
 
     Of a log each turn of the assistant becomes a trace, whose prompt is all that came before it.
     """
-    from traces.talk_import import import_talks
+    from traces.talk_import import import_talks, likely_format
     from traces.transfer import import_traces
 
     if form == "traces":
+        if likely := likely_format(source):
+            raise click.UsageError(f"{source} is no export: its rows look like --format {likely}")
         _counts(import_traces(source, store), as_json)
         return
     found = import_talks(source, store, form=form, model=model, licence=licence, fidelity=fidelity)

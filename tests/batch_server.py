@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import threading
@@ -121,6 +122,80 @@ class BatchFake:
                     batch[f"{kind}_file_id"] = file
             batch["status"] = self.status
         return batch
+
+
+class MessageBatchFake(BatchFake):
+    """The same with Anthropic's batches: no files, no metadata, results once a batch has ended.
+
+    `answer` gives a `result`, or None for a request that the batch lost.
+    """
+
+    def __init__(self, answer: Callable[[Fields], Fields | None] | None = None, **options: Any):
+        super().__init__(answer or (lambda body: said(f"re: {last(body)}")), **options)
+        self.requests: dict[str, list[Fields]] = {}
+
+    def add(self, requests: list[Fields]) -> Fields:
+        """A new batch."""
+        name = f"msgbatch_{len(self.batches)}"
+        self.requests[name] = requests
+        counts = {"processing": len(requests), "succeeded": 0}
+        date = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        self.batches[name] = {
+            "id": name,
+            "type": "message_batch",
+            "created_at": date,
+            "processing_status": "in_progress",
+            "request_counts": counts,
+        }
+        return self.batches[name]
+
+    def _route(self, method: str, path: str, body: bytes) -> Fields | bytes | None:
+        page, _, query = path.partition("?")
+        page = page.removeprefix("messages/")
+        if (method, page) == ("POST", "batches"):
+            requests = json.loads(body)["requests"]
+            self.asked.update(row["custom_id"] for row in requests)
+            return self.add(requests)
+        if page == "batches":
+            rows = [self._look(name) for name in reversed(self.batches)]
+            after = re.search(r"after_id=(\S+)", query)
+            start = [r["id"] for r in rows].index(after[1]) + 1 if after else 0
+            part = rows[start : start + 2]
+            more = len(rows) > start + 2
+            return {"data": part, "has_more": more, "last_id": part[-1]["id"] if part else None}
+        name = page.removeprefix("batches/")
+        if name.endswith("/results"):
+            return self.files.get(name)
+        return self._look(name) if name in self.batches else None
+
+    def _look(self, name: str) -> Fields:
+        batch = self.batches[name]
+        self.looks[name] += 1
+        if self.looks[name] >= self.polls and batch["processing_status"] == "in_progress":
+            made = [(row["custom_id"], self.answer(row["params"])) for row in self.requests[name]]
+            rows = [{"custom_id": key, "result": result} for key, result in made if result]
+            text = b"".join(json.dumps(row).encode() + b"\n" for row in reversed(rows))
+            self.files[f"{name}/results"] = text
+            counts = {"processing": 0, "succeeded": len(made)}
+            batch |= {"processing_status": "ended", "request_counts": counts,
+                      "ended_at": batch["created_at"]}  # fmt: skip
+        return batch
+
+
+def last(body: Fields) -> str:
+    """What was asked last."""
+    return str(body["messages"][-1]["content"])
+
+
+def said(content: str) -> Fields:
+    """A message that was answered."""
+    message = {
+        "model": "real-model",
+        "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": content}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 7, "output_tokens": 9},
+    }
+    return {"type": "succeeded", "message": message}
 
 
 def ok(content: str) -> Fields:

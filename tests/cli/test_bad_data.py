@@ -120,7 +120,8 @@ REFUSALS: dict[str, tuple[Answer, list[str] | None, str]] = {
         error(404, "no such page"),
         None,
         "error: the endpoint {url}: HTTP 404: no such page\n"
-        "hint: check teacher.base_url (up to and including /v1) and teacher.model\n",
+        "hint: check teacher.base_url (up to and including /v1) and teacher.model; does "
+        "`profile` name the interface that is there?\n",
     ),
     "wrong model": (
         good(),
@@ -256,3 +257,20 @@ def test_a_run_with_nothing_to_train_on_says_why_and_goes_on_once_mended(
     assert "harvest" in manifest["stages"]
     assert "train" not in manifest["stages"]
     assert not list(Path("runs").rglob("*.tmp"))
+
+
+def test_saved_answers_to_other_questions_stop_before_anything_is_written(
+    folder: Path, distill: Distill
+) -> None:
+    Path("r.yaml").write_text(RECIPE.replace("kind: solver", "kind: file, path: s.jsonl"))
+    saved = {"question": "What is 5 + 5?", "generation": "<think>\nadd\n</think>\n\n10"}
+    Path("s.jsonl").write_text(json.dumps(saved) + "\n")
+    for command in ("check", "run"):
+        code, out, err = distill(command, "r.yaml")
+        assert (code, out) == (2, "")
+        first, hint = err.splitlines()
+        assert first.endswith("none of its 1 answers is to one of the 1 training prompts")
+        assert hint.endswith("the first without a prompt: s.jsonl:1")
+    assert not Path("runs").exists()
+    Path("s.jsonl").write_text(json.dumps({**saved, "question": "What is 2 + 2?"}) + "\n")
+    assert "answers to 1 of 1 training prompts" in distill("check", "r.yaml").out

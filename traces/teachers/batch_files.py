@@ -1,28 +1,23 @@
-"""The HTTP side of batches: files up and down, batches made and looked at. No hot path."""
+"""OpenAI's batch interface: a file of requests up, a batch made of it, files of answers down."""
 
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import msgspec
 from yarl import URL
 
-from traces.errors import TeacherError
-from traces.teachers.chat_json import error_text
+from traces.teachers.batch_http import BatchHttp, Gone
+from traces.teachers.batch_ledger import Batch
+from traces.teachers.batch_state import Found, State, span_us
+from traces.teachers.chat_reply import Reply, read_reply
+from traces.teachers.retry import Failure
 
-TRIES = 6
-BACKOFF_S = 1.0
-"""Doubles with each try: about a minute in all."""
-
-
-class Gone(Exception):
-    """A file that the server does not have any more."""
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+PAGES = {"chat": "chat/completions", "responses": "responses"}
 
 
 class Answered(msgspec.Struct):
@@ -40,33 +35,32 @@ class Line(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-def request_line(key: str, path: str, body: bytes) -> bytes:
-    """One line of a batch's input file."""
-    head = {"custom_id": key, "method": "POST", "url": path, "body": msgspec.Raw(body)}
-    return msgspec.json.encode(head) + b"\n"
+class FileBatches:
+    """A `traces.teachers.batch_state.BatchApi` of files and batches.
 
+    A batch carries a name of ours as metadata, by which it is found again.
+    """
 
-def read_lines(text: bytes) -> Iterator[Line]:
-    """The lines of an output or error file; one that is broken is as if it were not there."""
-    for line in text.splitlines():
-        try:
-            yield msgspec.json.decode(line, type=Line)
-        except msgspec.MsgspecError:
-            continue
+    most_requests = 50_000
+    most_bytes = 190 * 10**6
+    """OpenAI takes 50,000 requests and 200 MB in one file."""
 
+    def __init__(self, base_url: str, api_key: str | None, timeout_s: float, api: str) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = BatchHttp(base_url, headers, api_key, timeout_s)
+        self._page, self._api = PAGES[api], api
 
-class BatchServer:
-    """The files and batches of one account. Requests that can be repeated are, for a minute."""
+    def check(self) -> None:
+        """See `BatchApi.check`."""
+        self._http.json("GET", "batches?limit=1")
 
-    def __init__(
-        self, base_url: str, api_key: str | None, timeout_s: float, backoff_s: float = BACKOFF_S
-    ) -> None:
-        self._base = base_url.rstrip("/")
-        self._key = api_key
-        self._timeout_s, self._backoff_s = timeout_s, backoff_s
-        self.chat_path = f"{URL(self._base).path}/chat/completions"
+    def line(self, key: str, body: bytes) -> bytes:
+        """See `BatchApi.line`."""
+        path = f"{URL(self._http.base).path}/{self._page}"
+        head = {"custom_id": key, "method": "POST", "url": path, "body": msgspec.Raw(body)}
+        return msgspec.json.encode(head) + b"\n"
 
-    def upload(self, name: str, text: bytes) -> str:
+    def prepare(self, name: str, lines: Sequence[bytes]) -> bytes:
         """The id of a new input file."""
         mark = uuid.uuid4().hex
         head = (
@@ -74,88 +68,82 @@ class BatchServer:
             f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}.jsonl"\r\n'
             "Content-Type: application/jsonl\r\n\r\n"
         )
-        body = head.encode() + text + f"\r\n--{mark}--\r\n".encode()
-        found = self._json("POST", "files", body, f"multipart/form-data; boundary={mark}")
-        return str(found["id"])
+        body = head.encode() + b"".join(lines) + f"\r\n--{mark}--\r\n".encode()
+        found = self._http.json("POST", "files", body, f"multipart/form-data; boundary={mark}")
+        return str(found["id"]).encode()
 
-    def create(self, file_id: str, metadata: dict[str, str]) -> str:
-        """The id of a new batch. Never sent twice: it may have been made although it failed.
-
-        Raises:
-            TeacherError: it failed; run again, and it is looked for among the batches.
-        """
+    def create(self, name: str, prepared: bytes) -> str:
+        """See `BatchApi.create`."""
         fields = {
-            "input_file_id": file_id,
-            "endpoint": "/v1/chat/completions",
+            "input_file_id": prepared.decode(),
+            "endpoint": f"/v1/{self._page}",
             "completion_window": "24h",
-            "metadata": metadata,
+            "metadata": {"distill": name},
         }
         body = json.dumps(fields).encode()
-        return str(self._json("POST", "batches", body, "application/json", tries=1)["id"])
+        return str(self._http.json("POST", "batches", body, "application/json", tries=1)["id"])
 
-    def get(self, path: str) -> dict[str, Any]:
-        """What the server says at `path`."""
-        return self._json("GET", path)
+    def find(self, lost: Sequence[Batch], known: Collection[str]) -> Found:
+        """The lost batches by the name that their metadata carry."""
+        names = {batch.name for batch in lost}
+        found: dict[str, str] = {}
+        for row in self._batches():
+            name = str((row.get("metadata") or {}).get("distill", ""))
+            if name in names:
+                found[name] = str(row["id"])
+            if len(found) == len(names):
+                break
+        return Found(found)
 
-    def batches(self) -> Iterator[dict[str, Any]]:
+    def look(self, id_: str) -> State:
+        """See `BatchApi.look`."""
+        row = self._http.json("GET", f"batches/{id_}")
+        word = str(row.get("status"))
+        ended = row.get("completed_at") or row.get("expired_at")
+        data = (row.get("errors") or {}).get("data") or []
+        texts = [str(one.get("message", "")) for one in data if isinstance(one, dict)]
+        files = [str(row[n]) for n in ("output_file_id", "error_file_id") if row.get(n)]
+        errors = f": {'; '.join(texts[:3])}" if texts else ""
+        return State(
+            id_, word in ENDED, word, files, errors, *span_us(row.get("created_at"), ended)
+        )
+
+    def answers(self, state: State) -> dict[str, Line]:
+        """The lines of output and error file; one that is broken is as if it were not there."""
+        found: dict[str, Line] = {}
+        for name in state.files:
+            try:
+                text = self._http.send("GET", f"files/{name}/content", gone=True)
+            except Gone:
+                continue
+            found |= {line.custom_id: line for line in _lines(text)}
+        return found
+
+    def read(self, answer: Line, why: str, top_logprobs: int) -> Reply | Failure:
+        """What one line says; `why` is what became of the batch."""
+        if answer.response is None:
+            error = answer.error or {}
+            expired = "expired" in str(error.get("code", ""))
+            text = f"in the batch: {error.get('message') or error or why}"
+            return Failure("refused", "timeout" if expired else "http_error", text)
+        body = msgspec.json.encode(answer.response.body)
+        return read_reply(answer.response.status_code, {}, body, top_logprobs, self._api)
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
         """All batches of the account, page by page."""
         after = ""
         while True:
-            page = self.get(f"batches?limit=100{after}")
+            page = self._http.json("GET", f"batches?limit=100{after}")
             rows = page.get("data") or []
             yield from rows
             if not page.get("has_more") or not rows:
                 return
             after = f"&after={rows[-1]['id']}"
 
-    def content(self, file_id: str) -> bytes:
-        """The bytes of a file.
 
-        Raises:
-            Gone: the server does not have it any more.
-        """
-        return self._send("GET", f"files/{file_id}/content", None, "", TRIES, gone=True)
-
-    def _json(
-        self, method: str, path: str, body: bytes | None = None, kind: str = "", tries: int = TRIES
-    ) -> dict[str, Any]:
-        text = self._send(method, path, body, kind, tries)
+def _lines(text: bytes) -> Iterator[Line]:
+    for line in text.splitlines():
         try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise TeacherError(f"{self._base}/{path}: not JSON: {error_text(text)}")
-        return found
-
-    def _send(
-        self, method: str, path: str, body: bytes | None, kind: str, tries: int, gone: bool = False
-    ) -> bytes:
-        headers = {"User-Agent": "trace-distill"}
-        if kind:
-            headers["Content-Type"] = kind
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        where = f"{self._base}/{path}"
-        for number in range(1, tries + 1):
-            request = Request(where, data=body, headers=headers, method=method)
-            try:
-                with urlopen(request, timeout=self._timeout_s) as reply:
-                    text: bytes = reply.read()
-                    return text
-            except HTTPError as error:
-                said = error_text(error.read())
-                if gone and error.code in (404, 410):
-                    raise Gone(path) from None
-                problem = f"HTTP {error.code}: {said}"
-                final = error.code not in (408, 409, 429) and error.code < 500
-            except (URLError, OSError) as error:
-                problem, final = str(getattr(error, "reason", error)), False
-            if final or number == tries:
-                problem = problem.replace(self._key, "***") if self._key else problem
-                raise TeacherError(
-                    f"{method} {where}: {problem}",
-                    "what was sent is kept: the same command goes on with it",
-                )
-            time.sleep(self._backoff_s * 2 ** (number - 1))
-        raise AssertionError("unreachable")
+            yield msgspec.json.decode(line, type=Line)
+        except msgspec.MsgspecError:
+            continue

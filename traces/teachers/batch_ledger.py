@@ -11,12 +11,16 @@ from traces.jsonio import write_json
 
 
 class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One batch. `id` is empty until the server told it; `failed` keys may be asked again."""
+    """One batch. `id` is empty until the server told it; `failed` keys may be asked again.
+
+    `made_us` is when we asked for it.
+    """
 
     name: str
     keys: tuple[str, ...]
     id: str = ""
     failed: tuple[str, ...] = ()
+    made_us: int = 0
 
     @property
     def pending(self) -> list[str]:

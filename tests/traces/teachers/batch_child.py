@@ -1,4 +1,4 @@
-"""A harvest by batches in a process of its own, to be killed: URL, store, how many prompts."""
+"""A harvest by batches in a process of its own, to be killed: URL, store, prompts, profile."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from traces.teachers.batch import BatchTeacher
 
 
 def main() -> None:
-    url, path, count = sys.argv[1:]
+    url, path, count, profile = sys.argv[1:]
     prompts = []
     for number in range(int(count)):
         messages = (Message("user", f"question {number}"),)
         prompts.append(Prompt(prompt_id(messages, None), messages))
-    teacher = BatchTeacher(base_url=url, model="m", poll_s=0.05, max_requests=5)
+    teacher = BatchTeacher(base_url=url, model="m", profile=profile, poll_s=0.05, max_requests=5)
     with TraceStore.open(Path(path)) as store:
         counts = harvest(
             prompts, teacher, store, samples=1, sampling=Sampling(max_tokens=50), seed=0

@@ -17,7 +17,7 @@ from traces.harvest import HarvestCounts, harvest
 from traces.keys import prompt_id
 from traces.record import Message, Prompt, Sampling, Trace
 from traces.store import TraceStore
-from traces.teachers import batch_files
+from traces.teachers import batch_http
 from traces.teachers.batch import BatchTeacher, half
 from traces.teachers.endpoint import EndpointTeacher
 
@@ -27,8 +27,7 @@ CHILD = Path(__file__).with_name("batch_child.py")
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_files, "BACKOFF_S", 0.01)
-    monkeypatch.setattr(batch_files.BatchServer.__init__, "__defaults__", (0.01,))
+    monkeypatch.setattr(batch_http, "BACKOFF_S", 0.01)
 
 
 def prompts(count: int) -> list[Prompt]:
@@ -129,7 +128,7 @@ def test_kill_9_at_any_point_pays_once(point: tuple[str, str], tmp_path: Path) -
             go_on.wait(60)
 
     with BatchFake(after=after) as fake:
-        command = [sys.executable, str(CHILD), fake.url, str(store), "7"]
+        command = [sys.executable, str(CHILD), fake.url, str(store), "7", "auto"]
         child = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE)
         assert reached.wait(60)
         child.kill()
@@ -174,5 +173,5 @@ def test_a_refused_key_and_another_interface_are_one_line(tmp_path: Path) -> Non
         with pytest.raises(TeacherError, match="HTTP 401") as caught:
             teacher.check()
     assert "sk-secret" not in str(caught.value)
-    with pytest.raises(UserError, match="only batches of the OpenAI kind"):
-        BatchTeacher(base_url="https://api.anthropic.com/v1", model="claude")
+    with pytest.raises(UserError, match="its batches are not supported"):
+        BatchTeacher(base_url="https://generativelanguage.googleapis.com/v1beta", model="g")
