@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from traces.curate.nearby import Text
     from traces.curate.scan import U32
 
-VERSION = 2
+VERSION = 3
 SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
 _COMPRESSION_LEVEL = -1  # fast; loops show at any level
 
