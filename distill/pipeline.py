@@ -154,14 +154,15 @@ def _curate(job: Job) -> None:
         after = ("verify", "reworded")
     if needs_scores(job.recipe):
         parts = {
-            "curate": section.model_dump(exclude={"select"}),
+            "curate": section.model_dump(mode="json", exclude={"select", "workers"}),
             "natural": needs_scores(job.recipe, "natural"),
             "student": job.recipe.student,
             "max_length": job.recipe.train.max_length,
         }
         _annotation(job, "score", score_traces, after, "student.jsonl", **parts)
         after = (*after, "score")
-    _stage(job, "curate", stages.curate_traces, after, "curate", curate=section)
+    rules = section.model_dump(mode="json", exclude={"workers"})  # they change nothing
+    _stage(job, "curate", stages.curate_traces, after, "curate", curate=rules)
 
 
 def _annotation(

@@ -157,7 +157,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        ledger = annotated(job, store, lambda: read_pairs(job))
+        ledger = annotated(job, store)
         decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
