@@ -199,7 +199,7 @@ def _evaluation(recipe: Recipe, problems: Questions) -> Iterator[Figure]:
 def _cost(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     teacher, name = recipe.teacher, "cost of the teacher"
     if not isinstance(teacher, EndpointTeacher):
-        yield Figure(name, "counted", 0, note="no endpoint is asked")
+        yield Figure(name, "counted", 0, note="the teacher is no endpoint")
         return
     if teacher.price is None:
         url = teacher.base_url if isinstance(teacher.base_url, str) else teacher.base_url[0]
@@ -223,27 +223,27 @@ def _judge(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     section, overlap = recipe.verify.judge, recipe.curate.overlap
     if section is None:
         return
-    answers = 2 * prompts.count * recipe.harvest.samples
+    opinions = 2 * prompts.count * recipe.harvest.samples
     answer = min(recipe.harvest.max_tokens, MAX_CHARS)
-    sent = answers * (JUDGE_TOKENS + prompts.mean_tokens + answer)
-    pairs = 0
+    sent = opinions * (JUDGE_TOKENS + prompts.mean_tokens + answer)
     if overlap is not None and overlap.semantic is not None:
         pairs = 2 * prompts.count * overlap.semantic.top
-        sent += pairs * (JUDGE_TOKENS + 2 * prompts.mean_tokens)
-    requests = answers + pairs
-    note = "if no rule decides on any trace; two orders each"
-    yield Figure("judge requests", "bound", requests, note=note)
+        opinions, sent = opinions + pairs, sent + pairs * (JUDGE_TOKENS + 2 * prompts.mean_tokens)
+    note = "two for each answer without a verdict, one for each answer to a rubric"
+    yield Figure("opinions of the judge", "bound", opinions, note=note)
     note = "answers at harvest.max_tokens; references come on top"
     yield Figure("tokens to the judge", "bound", sent, unit="tokens", note=note)
-    limit = requests * section.max_tokens
+    limit = opinions * section.max_tokens
     yield Figure("tokens from the judge", "bound", limit, unit="tokens", note="at max_tokens")
     price = price_of(section.teacher)
     if price is not None:
         most = (sent * price.prompt + limit * price.completion) / MILLION**2
         yield Figure("cost of the judge", "bound", most, unit="dollars", note="of all of that")
+    elif isinstance(section.teacher, EndpointTeacher):
+        note = "write its price and verify.judge.max_usd to cap it"
+        yield Figure("cost of the judge", "unknown", note=note)
     if section.max_usd is not None:
-        note = "its opinions end there"
-        yield Figure("cap of the judge", "bound", section.max_usd, unit="dollars", note=note)
+        yield Figure("cap of the judge", "bound", section.max_usd, unit="dollars")
 
 
 def _warnings(

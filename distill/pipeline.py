@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill import stages
-from distill.artifacts import EvaluationSummary
+from distill.artifacts import STAGES, EvaluationSummary
 from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
@@ -31,7 +31,6 @@ from traces.errors import MissingDependencyError
 from traces.licence import notes
 from traces.resplit import note_of
 
-STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
 CODE_VERSION = {
     **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 4},
     **{"dataset": 2, "train": 2},
