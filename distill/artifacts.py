@@ -9,6 +9,9 @@ import msgspec
 from traces.licence import Finding
 from traces.record import Outcome, TeacherRecord
 
+STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
+"""In the order in which they are done."""
+
 
 class StageRecord(msgspec.Struct, omit_defaults=True):
     """One finished stage in `manifest.json`. Times are UTC ISO 8601, `seconds` is wall time."""

@@ -74,6 +74,7 @@ def forecast(loaded: LoadedRecipe) -> Forecast:
         *_training(recipe, found, devices, prompts.count),
         *_evaluation(recipe, problems),
         *_cost(recipe, prompts),
+        *_judge(recipe, prompts.count),
     ]
     return Forecast(figures, list(_warnings(recipe, prompts, problems, figures, devices)))
 
@@ -194,7 +195,7 @@ def _evaluation(recipe: Recipe, problems: Questions) -> Iterator[Figure]:
 def _cost(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     teacher, name = recipe.teacher, "cost of the teacher"
     if not isinstance(teacher, EndpointTeacher):
-        yield Figure(name, "counted", 0, note="no endpoint is asked")
+        yield Figure(name, "counted", 0, note="the teacher is no endpoint")
         return
     if teacher.price is None:
         url = teacher.base_url if isinstance(teacher.base_url, str) else teacher.base_url[0]
@@ -211,6 +212,20 @@ def _cost(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     yield Figure(name, "estimate", sent + REPLY_SHARE * most, unit="dollars", note=REPLY_NOTE)
     if recipe.harvest.caps.usd is not None:
         yield Figure("cap of the cost", "bound", recipe.harvest.caps.usd, unit="dollars")
+
+
+def _judge(recipe: Recipe, prompts: int) -> Iterator[Figure]:
+    judge = recipe.verify.judge
+    if judge is None:
+        return
+    most = 2 * prompts * recipe.harvest.samples
+    note = "two for each answer without a verdict, one for each answer to a rubric"
+    yield Figure("opinions of the judge", "bound", most, note=note)
+    if judge.max_usd is not None:
+        yield Figure("cap of the judge", "bound", judge.max_usd, unit="dollars")
+    elif isinstance(judge.teacher, EndpointTeacher):
+        note = "write its price and verify.judge.max_usd to cap it"
+        yield Figure("cost of the judge", "unknown", note=note)
 
 
 def _warnings(

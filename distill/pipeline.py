@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill import stages
-from distill.artifacts import EvaluationSummary
+from distill.artifacts import STAGES, EvaluationSummary
 from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
@@ -31,9 +31,8 @@ from traces.errors import MissingDependencyError
 from traces.licence import notes
 from traces.resplit import note_of
 
-STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
 CODE_VERSION = {
-    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 3},
+    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 4},
     **{"dataset": 2, "train": 2},
 }
 """Raised when a stage would give another result from the same inputs."""
@@ -100,7 +99,7 @@ def run_pipeline(
 
 PROOFS: dict[str, Callable[[Preflight], object]] = {
     "prompts": lambda proved: proved.prompts,
-    "harvest": lambda proved: proved.teacher,
+    "harvest": lambda proved: (proved.teacher, proved.fit),
     "verify": lambda proved: proved.judge,
     "reworded": lambda proved: proved.judge,
     "score": lambda proved: proved.row_format,
@@ -261,8 +260,11 @@ def check(loaded: LoadedRecipe) -> list[str]:
         "every reference answer passes its own verifier",
         f"the teacher {teacher.model} ({teacher.kind}) is ready",
     ]
+    lines += [proved.fit] if proved.fit else []
     if proved.licence is not None:
         lines += notes(proved.licence)
+    if proved.judge is not None:
+        lines.append(f"the judge {proved.judge.record.model} ({proved.judge.record.kind}) is ready")
     try:
         prove(proved, "dataset")
     except MissingDependencyError as error:

@@ -149,6 +149,17 @@ def test_a_local_teacher_costs_nothing(folder: Path) -> None:
     assert figure(found, "cost of the teacher", "counted").low == 0
 
 
+def test_a_judge_has_a_bound_of_its_own(folder: Path) -> None:
+    judge = "{teacher: {kind: endpoint, base_url: 'http://x/v1', model: j%s}%s}"
+    found = predict(f"verify.judge={judge % ('', '')}")
+    assert figure(found, "opinions of the judge", "bound").low == 2 * 20 * 4
+    assert "max_usd" in figure(found, "cost of the judge", "unknown").note
+    capped = predict(
+        f"verify.judge={judge % (', price: {prompt: 1, completion: 2}', ', max_usd: 3')}"
+    )
+    assert figure(capped, "cap of the judge", "bound").low == 3
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 from traces.curate import ledger
 from traces.curate.ledger import Ledger, words
 from traces.curate.overlap import Coverage, measure_overlaps, question_text
+from traces.curate.phrases import phrases
 from traces.errors import CountError
 from traces.record import Prompt, Trace, Verdict
 from traces.verify.check import NO_ANSWER
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from traces.curate.nearby import Text
     from traces.curate.scan import U32
 
-VERSION = 2
+VERSION = 3
 SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
 _COMPRESSION_LEVEL = -1  # fast; loops show at any level
 
@@ -181,7 +182,7 @@ class _Reader:
                 prompt.domain,
                 trace.status,
                 trace.finish_reason,
-                _flags(trace),
+                _flags(trace, question),
             ),
             *(found.tokens, found.tail, found.repeated, found.repeated_masked),
             foreign_share(found.letters, self._letters[prompt.id]),
@@ -191,8 +192,8 @@ class _Reader:
         )
 
 
-def _flags(trace: Trace) -> int:
-    found = 0
+def _flags(trace: Trace, question: str) -> int:
+    found = sum(ledger.PHRASES[name] for name in phrases(question, trace.reasoning, trace.answer))
     if trace.status not in ("ok", "truncated"):
         found |= ledger.FAILED
     if trace.status == "truncated" or trace.finish_reason == "length":
