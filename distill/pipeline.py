@@ -121,7 +121,7 @@ def _prompts(job: Job) -> None:
 def _harvest(job: Job) -> None:
     parts: dict[str, Any] = {
         "teacher": teacher_state(job.loaded),
-        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers"}),
+        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers", "hedge"}),
     }
     if job.run.manifest.retried:
         parts["retried"] = job.run.manifest.retried
