@@ -34,6 +34,7 @@ test: lint
 
 # What CI has no time for: all kernels for all architectures, 10,000 hostile answers, Ray, two ranks.
 test-exhaustive: .venv/.installed-test
+	$(INSTALL) '.[train,test,scale]'
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m exhaustive
 
 lint: .venv/.installed-test

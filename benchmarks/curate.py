@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import verify_bench
 from traces.curate import rows
-from traces.curate.scan import exact_hash, measure, read_grams, scan, similarity
+from traces.curate.scan import exact_hash, measure, read_tokens, scan, similarity
 from traces.curate.texts import Texts
 from traces.curate.tokens import tokens
 from traces.jsonio import Faults
@@ -35,6 +35,7 @@ from traces.rows import write_structs
 DECIDE: dict[str, Any] = {
     "policy": "prefer_right",
     "wrong_steps": "drop",
+    "phrases": ("refusal", "identity", "cutoff"),
     "keep_truncated": False,
     "require_reasoning": False,
     "min_tokens": 1,
@@ -173,7 +174,7 @@ def read_only(path: Path) -> None:
 def recall(texts: list[str], pairs: list[tuple[int, int]], path: Path) -> dict[str, Any]:
     """Share of the planted copies at or above each threshold of which one is dropped."""
     figures = {}
-    grams = {n: read_grams(texts[n]) for pair in pairs for n in pair}
+    grams = {n: read_tokens(texts[n]) for pair in pairs for n in pair}
     for threshold in (0.8, 0.7):
         found = ours(path, threshold)
         alike = [p for p in pairs if similarity(grams[p[0]], grams[p[1]]) >= threshold]

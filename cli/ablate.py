@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import recipe_argument, set_option, with_seed
+from .options import licence_ack_option, recipe_argument, set_option, with_seed
 
 
 class Names(click.ParamType):
@@ -31,6 +31,7 @@ class Names(click.ParamType):
     show_default=True,
     help="Filters to compare; the first is what the others are measured against.",
 )
+@licence_ack_option
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each arm.")
 @click.option("--seed", type=int, help="Short for --set seed=N.")
 @click.option(
@@ -43,6 +44,7 @@ def ablate(
     recipe: str,
     overrides: tuple[str, ...],
     arms: tuple[str, ...],
+    licence_ack: str | None,
     steps: int | None,
     seed: int | None,
     run_dir: Path | None,
@@ -59,7 +61,7 @@ def ablate(
     from .progress import progress
     from .stopping import stopping
 
-    changes = with_seed(overrides, seed)
+    changes = with_seed(overrides, seed, licence_ack)
     root = (
         run_dir or Path("runs") / f"{load_recipe(recipe, overrides=changes).recipe.name}-ablation"
     )

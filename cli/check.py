@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import click
 
-from .options import json_option, recipe_argument, seed_option, set_option, with_seed
+from .options import (
+    json_option,
+    licence_ack_option,
+    recipe_argument,
+    seed_option,
+    set_option,
+    with_seed,
+)
 from .output import aligned, print_json, print_lines
 
 
 @click.command("check")
 @recipe_argument
 @set_option
+@licence_ack_option
 @seed_option
 @json_option
-def check(recipe: str, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> None:
+def check(
+    recipe: str,
+    overrides: tuple[str, ...],
+    licence_ack: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
     """Look for everything that would stop a run of RECIPE, without running it.
 
     Reads the recipe, the prompts and the references, asks the teacher for one token, and renders
@@ -22,7 +36,7 @@ def check(recipe: str, overrides: tuple[str, ...], seed: int | None, as_json: bo
     from distill.pipeline import check as preflight
     from distill.recipe_file import load_recipe
 
-    lines = preflight(load_recipe(recipe, overrides=with_seed(overrides, seed)))
+    lines = preflight(load_recipe(recipe, overrides=with_seed(overrides, seed, licence_ack)))
     if as_json:
         print_json({"ok": True, "checks": lines})
     else:

@@ -31,7 +31,7 @@ def list_entries(as_json: bool) -> None:
     print_lines([*aligned(rows), f"as of {known.as_of}"])
 
 
-@group.command("hash")
+@group.command("hash", short_help="Print the SHA-256 of a licence's text.")
 @click.argument("source", metavar="FILE|URL")
 @json_option
 def hash_(source: str, as_json: bool) -> None:
@@ -50,12 +50,13 @@ def hash_(source: str, as_json: bool) -> None:
 @json_option
 def check(recipe: str, text: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Say what holds for the teacher of RECIPE. Exit code 1 if --text is not the pinned one."""
-    from distill.harvest_stage import finding_of
+    from distill.harvest_stage import finding_of, writers_of
     from distill.recipe_file import load_recipe
     from traces.licence import notes
     from traces.licence_text import fetch, sha256
 
-    finding = finding_of(load_recipe(recipe, overrides=overrides, check_files=False).recipe.teacher)
+    loaded = load_recipe(recipe, overrides=overrides, check_files=False)
+    finding = finding_of(loaded.recipe.teacher, writers_of(loaded))
     if finding is None:
         print_json(None) if as_json else print_lines(["no model is asked: nothing to licence"])
         return 0

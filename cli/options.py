@@ -25,6 +25,12 @@ set_option = click.option(
 )
 seed_option = click.option("--seed", type=int, help="Short for --set seed=N.")
 
+licence_ack_option = click.option(
+    "--licence-ack",
+    metavar="TEXT",
+    help="Why you may train on outputs whose terms forbid it or are not known; kept.",
+)
+
 
 def stage_options(command: F) -> F:
     """RECIPE and everything the stage commands take."""
@@ -35,14 +41,10 @@ def stage_options(command: F) -> F:
         click.option(
             "--retry-failed",
             is_flag=True,
-            help="Ask again for the requests that failed in a finished harvest.",
+            help="Ask again for the requests that failed, of a finished harvest and of the judge.",
         ),
         seed_option,
-        click.option(
-            "--licence-ack",
-            metavar="TEXT",
-            help="Why you may train on outputs whose terms forbid it or are not known; kept.",
-        ),
+        licence_ack_option,
         set_option,
         click.option(
             "--run-dir",

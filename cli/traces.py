@@ -25,7 +25,7 @@ def group() -> None:
     """
 
 
-@group.command("import")
+@group.command("import", short_help="Read an export, or logs of conversations, into a store.")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.argument("store", metavar="STORE", type=FILE)
 @click.option(
@@ -56,17 +56,19 @@ def import_(
 
     Of a log each turn of the assistant becomes a trace, whose prompt is all that came before it.
     """
-    from traces.talk_import import import_talks
+    from traces.talk_import import import_talks, likely_format
     from traces.transfer import import_traces
 
     if form == "traces":
+        if likely := likely_format(source):
+            raise click.UsageError(f"{source} is no export: its rows look like --format {likely}")
         _counts(import_traces(source, store), as_json)
         return
     found = import_talks(source, store, form=form, model=model, licence=licence, fidelity=fidelity)
     _counts(found, as_json)
 
 
-@group.command("export")
+@group.command("export", short_help="Write traces to a .jsonl or .parquet file.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the latest.")
@@ -91,7 +93,7 @@ def export(
         _counts(export_traces(_store(store), target, what=what), as_json)
 
 
-@group.command("resplit")
+@group.command("resplit", short_help="Split the raw texts again, with this version.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
 @json_option
@@ -105,7 +107,7 @@ def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
     _counts(resplit(_store(store), dry_run=dry_run), as_json)
 
 
-@group.command("salvage")
+@group.command("salvage", short_help="Copy what is whole out of a damaged store.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="NEW", type=FILE)
 @json_option
@@ -116,7 +118,7 @@ def salvage(store: Path, target: Path, as_json: bool) -> None:
     _counts(salvaging.salvage(_store(store), target), as_json)
 
 
-@group.command("stats")
+@group.command("stats", short_help="Count statuses, finish reasons, tokens, teachers.")
 @click.argument("store", metavar="STORE", type=STORE)
 @json_option
 def stats(store: Path, as_json: bool) -> None:
@@ -152,7 +154,13 @@ def show_trace(store: Path, key: str, as_json: bool, run_dir: Path | None) -> No
         return
     head = [f"key       {trace.key}", f"status    {trace.status}"]
     question = "\n".join(f"[{m.role}] {m.content}" for m in prompt.messages)
-    parts = {"prompt": question, "reasoning": trace.reasoning, "answer": trace.answer}
+    reference = prompt.reference.answer if prompt.reference else ""
+    parts = {
+        "prompt": question,
+        "reference": reference,
+        "reasoning": trace.reasoning,
+        "answer": trace.answer,
+    }
     body = [line for name, text in parts.items() if text for line in ("", f"--- {name}", text)]
     print_lines([*head, *_fate(trace, verdicts, decisions), *map(visible, body)])
 
@@ -162,7 +170,8 @@ def _fate(trace: Trace, verdicts: list[Verdict], decisions: list[Decision]) -> l
 
     lines = [f"tokens    {trace.usage.completion} ({trace.usage.source})"]
     for v in verdicts:
-        why = f", {v.reason}" if v.reason else ""
+        read = f"read {v.extracted!r}" if v.extracted and v.outcome != "right" else ""
+        why = "".join(f", {part}" for part in (read, v.reason) if part)
         lines.append(visible(f"{v.aspect:<9} {v.outcome} by {v.verifier}{why}"))
     for d in decisions:
         why = "" if d.kept else f" by {d.rule}: {d.value} against {d.threshold}"

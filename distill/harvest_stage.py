@@ -18,16 +18,21 @@ from distill.recipe import (
     StoreTeacher,
 )
 from distill.recipe import Teacher as TeacherSection
+from distill.recipe_file import LoadedRecipe
 from distill.recipe_needs import is_path
 from traces.budget import Budget, Caps, Price
 from traces.errors import DataError, TeacherError
 from traces.harvest import HarvestCounts
-from traces.licence import Finding, accept, find_licence
-from traces.record import Prompt, Trace
+from traces.licence import STRICTNESS, Finding, accept, find_licence
+from traces.record import Prompt, TeacherRecord, Trace
+from traces.store import TraceStore
 from traces.teachers.batch import half
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Teacher
 from traces.waves import Target
+
+UNKNOWN = "unknown"
+"""The model of logs of which nobody said who wrote them."""
 
 
 def price_of(teacher: TeacherSection) -> Price | None:
@@ -36,6 +41,24 @@ def price_of(teacher: TeacherSection) -> Price | None:
         return None
     price = Price.of_dollars(**teacher.price.model_dump())
     return half(price) if teacher.batch else price
+
+
+HEDGE = 0.02
+"""The share of requests that are sent twice where a reply costs nothing."""
+
+
+def hedge_of(recipe: Recipe, teacher: EndpointTeacher) -> float:
+    """The share of requests that may be sent twice.
+
+    Without a word of the recipe none where a price or a key says that replies are paid for; none
+    under caps of requests, tokens or money, which a second copy could pass.
+    """
+    caps, share = recipe.harvest.caps, recipe.harvest.hedge
+    if not (caps.usd is caps.tokens is caps.requests is None):
+        return 0.0
+    if share is not None:
+        return share
+    return 0.0 if teacher.price or teacher.api_key_env else HEDGE
 
 
 def budget_of(recipe: Recipe) -> Budget | None:
@@ -77,8 +100,22 @@ def target_of(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Target | No
         yield Target(section.until_right, judge, section.give_up, verify.workers)
 
 
-def finding_of(teacher: TeacherSection) -> Finding | None:
-    """What the registry says of a teacher; None where no model is asked."""
+def writers_of(loaded: LoadedRecipe) -> list[TeacherRecord]:
+    """Who made the traces of a teacher of `kind: store`, as the store has it; else none."""
+    section = loaded.recipe.teacher
+    path = loaded.resolve(section.path) if isinstance(section, StoreTeacher) else None
+    if path is None or not path.is_file():
+        return []
+    with TraceStore.open(path, readonly=True) as store:
+        return list(store.teachers().values())
+
+
+def finding_of(teacher: TeacherSection, written_by: Sequence[TeacherRecord] = ()) -> Finding | None:
+    """What the registry says of a teacher; None where no model is asked.
+
+    `written_by` made the traces of a store, whatever the recipe calls them; of several models the
+    strictest finding holds.
+    """
     if isinstance(teacher, SolverTeacher):
         return None
     hosts: tuple[str, ...] = ()
@@ -87,16 +124,23 @@ def finding_of(teacher: TeacherSection) -> Finding | None:
         urls = [teacher.base_url] if isinstance(teacher.base_url, str) else teacher.base_url
         hosts = tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in urls))
         route = find_profile(teacher.profile, hosts[0]).licence_route
-    return find_licence(
-        teacher.model,
-        declared=teacher.licence,
-        pinned=teacher.licence_sha256,
-        hosts=hosts,
-        route=route,
-    )
+    models = {one.model: one.licence for one in written_by if one.model != UNKNOWN}
+    if teacher.model != UNKNOWN or not models:
+        models.setdefault(teacher.model, "")
+    found = [
+        find_licence(
+            model,
+            declared=teacher.licence or declared,
+            pinned=teacher.licence_sha256,
+            hosts=hosts,
+            route=route,
+        )
+        for model, declared in models.items()
+    ]
+    return max(found, key=lambda finding: STRICTNESS.index(finding.outputs))
 
 
-def licence_of(teacher: TeacherSection) -> Finding | None:
+def licence_of(teacher: TeacherSection, written_by: Sequence[TeacherRecord] = ()) -> Finding | None:
     """What the registry says of a teacher, acknowledged; None where no model is asked.
 
     A model in a folder of the user's, and completions that somebody saved, are the user's word
@@ -105,7 +149,7 @@ def licence_of(teacher: TeacherSection) -> Finding | None:
     Raises:
         UserError: its outputs may not train a model, or nobody knows, and nothing was said to that.
     """
-    found = finding_of(teacher)
+    found = finding_of(teacher, written_by)
     if found is None or isinstance(teacher, SolverTeacher):
         return None
     own = isinstance(teacher, FileTeacher | StoreTeacher) or is_path(teacher.model)

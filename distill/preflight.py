@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from distill.harvest_stage import budget_of, facts_of, licence_of
+from distill.harvest_stage import budget_of, facts_of, licence_of, writers_of
 from distill.recipe_file import LoadedRecipe
 from distill.rows import RowFormat, row_format
 from distill.sources import load_each, make_teacher, source_name
 from traces.curate.overlap import exact_overlap
+from traces.errors import DataError, TeacherError
 from traces.licence import Finding
 from traces.record import Message, Prompt
 from traces.teachers.protocol import Teacher
+from traces.teachers.saved import Matching
 from traces.verify.gold import check_gold, refuse_rubrics
 
 Turns = tuple[Message, ...]
@@ -70,19 +72,42 @@ class Preflight:
         return teacher
 
     @cached_property
+    def fit(self) -> str:
+        """How many training prompts saved answers are for; empty for a teacher that is asked."""
+        match = getattr(self.teacher, "match", None)
+        if match is None:
+            return ""
+        found: Matching = match(self.prompts[0])
+        name = self.teacher.record.made_of
+        answered = found.prompts - found.prompts_without
+        if not answered:
+            first = ", ".join(found.unmatched_places)
+            raise DataError(
+                f"{name}: none of its {found.completions} answers is to one of the "
+                f"{found.prompts} training prompts",
+                "a question must be the same but for white space and the `instruction` of its "
+                f"source; the first without a prompt: {first}",
+            )
+        return f"{name}: answers to {answered} of {found.prompts} training prompts"
+
+    @cached_property
     def judge(self) -> Teacher | None:
         """The model that judges where verifiers abstain, None where the recipe has none."""
         section = self.loaded.recipe.verify.judge
         if section is None:
             return None
         teacher = make_teacher(self.loaded, section.teacher)
-        teacher.check()
+        try:
+            teacher.check()
+        except TeacherError as error:
+            hint = error.hint.replace("teacher.", "verify.judge.teacher.")
+            raise TeacherError(f"the judge: {error.message}", hint) from error
         return teacher
 
     @cached_property
     def licence(self) -> Finding | None:
         """Whether the teacher's outputs may train a model, as the user acknowledged."""
-        return licence_of(self.loaded.recipe.teacher)
+        return licence_of(self.loaded.recipe.teacher, writers_of(self.loaded))
 
     @cached_property
     def row_format(self) -> RowFormat:

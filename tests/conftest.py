@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# Two test processes on two cores; numerics that do not depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A deadline would fail tests on a busy machine, not wrong code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -160,8 +160,9 @@ def accept(finding: Finding, acknowledged: str) -> Finding:
         state = "is forbidden" if finding.outputs == "forbidden" else "may not be allowed"
         raise UserError(
             f"training on outputs of {finding.model!r} {state} ({name}{worse.document})",
-            "read the terms; if you may, say so with --licence-ack 'why', or name a permissive "
-            "licence of its outputs in teacher.licence; the words are kept with the run",
+            "read the terms; if you may, say so with --licence-ack 'why' (licence_ack of a "
+            "teacher that writes questions), or name a permissive licence of its outputs in "
+            "teacher.licence; the words are kept with the run",
         )
     return msgspec.structs.replace(finding, acknowledged=words)
 

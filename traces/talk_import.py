@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from traces.errors import DataError
-from traces.jsonio import Faults, Row, read_rows, write_jsonl
+from traces.jsonio import Faults, Row, json_fault, read_rows, write_jsonl
 from traces.keys import teacher_id
 from traces.record import Fidelity, TeacherRecord, Trace
 from traces.store import TraceStore
@@ -90,18 +90,44 @@ def _read(path: Path, form: str, fidelity: Fidelity | None, record: TeacherRecor
             faults.add(row.place, f"no conversation of format {form}: {error}")
             continue
         found.append(talk)
-    faults.raise_if_any("rows like that", "name the format with --format, or correct these rows")
+    likely = likely_format(path)
+    other = f"this looks like --format {likely}" if likely not in ("", form) else "correct them"
+    faults.raise_if_any("rows like that", f"{other}, or name another --format; nothing is imported")
     return found
+
+
+def likely_format(path: Path) -> str:
+    """The format of logs that the first row of a file looks like; empty where it is none."""
+    try:
+        row = next(_rows(path), None)
+    except DataError:
+        return ""
+    fields = row.value if row else {}
+    if isinstance(fields.get("conversations"), list):
+        return "sharegpt"
+    if isinstance(fields.get("history"), list):
+        return "swe-agent"
+    turns = fields.get("messages")
+    if not isinstance(turns, list) or "key" in fields:
+        return ""
+    parts = [p for t in turns if isinstance(t, dict) for p in t.get("content") or ()]
+    blocks = {part.get("type") for part in parts if isinstance(part, dict)}
+    return "anthropic" if blocks & {"thinking", "tool_use", "tool_result"} else "openai"
 
 
 def _rows(path: Path) -> Iterator[Row]:
     if path.suffix not in ONE_OBJECT:
         yield from read_rows(path)
         return
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     try:
-        value: Any = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a JSON file: {error}") from error
+        value: Any = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            yield from read_rows(path)  # lines, whatever its name
+            return
+        raise DataError(f"{path}: not a JSON file: {json_fault(error)}") from error
     rows = value if isinstance(value, list) else [value]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):

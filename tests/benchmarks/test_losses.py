@@ -11,7 +11,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "losses.py"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_cpu_check_is_accurate_and_its_last_line_is_one_object() -> None:
     command = [sys.executable, str(SCRIPT), "--shapes", "48,4099,32", "--rounds", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}

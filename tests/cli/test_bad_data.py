@@ -120,7 +120,8 @@ REFUSALS: dict[str, tuple[Answer, list[str] | None, str]] = {
         error(404, "no such page"),
         None,
         "error: the endpoint {url}: HTTP 404: no such page\n"
-        "hint: check teacher.base_url (up to and including /v1) and teacher.model\n",
+        "hint: check teacher.base_url (up to and including /v1) and teacher.model; does "
+        "`profile` name the interface that is there?\n",
     ),
     "wrong model": (
         good(),
@@ -145,6 +146,18 @@ def test_an_endpoint_that_refuses_stops_before_anything_is_written(
         result = distill("run", "r.yaml")
     assert result == (2, "", err.format(url=server.url))
     assert not Path("runs").exists()
+
+
+def test_a_judge_that_refuses_is_named_as_the_judge(folder: Path, distill: Distill) -> None:
+    with FaultServer(lambda ask: error(401, "bad key")) as server:
+        judge = f"verify.judge.teacher={{kind: endpoint, base_url: '{server.url}', model: m}}"
+        code, out, err = distill("check", "r.yaml", "--set", judge)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: the judge: the endpoint {server.url}: HTTP 401: bad key\n"
+        "hint: check the key in the environment variable that "
+        "verify.judge.teacher.api_key_env names\n"
+    )
 
 
 def test_an_endpoint_that_is_not_there_stops_before_anything_is_written(
@@ -256,3 +269,20 @@ def test_a_run_with_nothing_to_train_on_says_why_and_goes_on_once_mended(
     assert "harvest" in manifest["stages"]
     assert "train" not in manifest["stages"]
     assert not list(Path("runs").rglob("*.tmp"))
+
+
+def test_saved_answers_to_other_questions_stop_before_anything_is_written(
+    folder: Path, distill: Distill
+) -> None:
+    Path("r.yaml").write_text(RECIPE.replace("kind: solver", "kind: file, path: s.jsonl"))
+    saved = {"question": "What is 5 + 5?", "generation": "<think>\nadd\n</think>\n\n10"}
+    Path("s.jsonl").write_text(json.dumps(saved) + "\n")
+    for command in ("check", "run"):
+        code, out, err = distill(command, "r.yaml")
+        assert (code, out) == (2, "")
+        first, hint = err.splitlines()
+        assert first.endswith("none of its 1 answers is to one of the 1 training prompts")
+        assert hint.endswith("the first without a prompt: s.jsonl:1")
+    assert not Path("runs").exists()
+    Path("s.jsonl").write_text(json.dumps({**saved, "question": "What is 2 + 2?"}) + "\n")
+    assert "answers to 1 of 1 training prompts" in distill("check", "r.yaml").out

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny_logs import LOGS, OPENAI, SHAREGPT
+from tests.tiny_logs import ANTHROPIC, LOGS, OPENAI, SHAREGPT
 from traces.errors import DataError
 from traces.jsonio import write_jsonl
 from traces.record import Prompt, Trace
 from traces.store import TraceStore
 from traces.talk_formats import FORMATS, openai_row
-from traces.talk_import import TalkCounts, export_talks, import_talks
+from traces.talk_import import TalkCounts, export_talks, import_talks, likely_format
 from traces.transfer import export_traces, import_traces
 
 
@@ -151,3 +151,26 @@ def test_a_row_that_is_no_conversation_is_named_and_nothing_is_written(
     ):
         import_talks(tmp_path / "log.jsonl", tmp_path / "s.sqlite", form="openai", model="m")
     assert not (tmp_path / "s.sqlite").exists()
+
+
+@pytest.mark.parametrize("lines", ["[{0}, {0}]", "\ufeff{0}\n", "{0}\n{0}\n"])
+def test_a_json_file_may_hold_a_list_or_one_or_lines(lines: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(lines.replace("{0}", json.dumps(SHAREGPT)))
+    counts = import_talks(path, tmp_path / "s.sqlite", form="sharegpt", model="m")
+    assert (counts.conversations, counts.traces) == (lines.count("0"), 2)
+
+
+def test_a_log_of_another_format_is_recognised(tmp_path: Path) -> None:
+    path, store = tmp_path / "log.json", tmp_path / "s.sqlite"
+    path.write_text(json.dumps([SHAREGPT] * 5))
+    with pytest.raises(DataError) as caught:
+        import_talks(path, store, form="openai", model="m")
+    assert "this looks like --format sharegpt" in caught.value.hint
+    assert caught.value.message.endswith("and 2 more rows like that")
+    assert not store.exists()
+    for log, form in ((OPENAI, "openai"), (ANTHROPIC, "anthropic")):
+        path.write_text(json.dumps(log))
+        assert likely_format(path) == form
+    path.write_text("nothing")
+    assert likely_format(path) == ""

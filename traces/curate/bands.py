@@ -19,58 +19,51 @@ def band_hashes(sketches: Any, order: Any, rows: int) -> Any:
         for band in range(128 // rows):
             value = np.uint64(0)
             for row in range(rows):
-                value = (value ^ np.uint64(sketches[order[place], rows * band + row])) * np.uint64(
-                    _A
-                )
+                value ^= np.uint64(sketches[order[place], rows * band + row])
+                value *= np.uint64(_A)
                 value ^= value >> np.uint64(29)
             found[band, place] = np.uint32(value >> np.uint64(32))
     return found
 
 
 @kernel
-def _slot(sketch: Any, band: int, rows: int, keys: Any, last: Any) -> Any:
-    value = np.uint64(band + 1)
-    for row in range(rows):
-        value = (value ^ np.uint64(sketch[rows * band + row])) * np.uint64(_A)
-        value ^= value >> np.uint64(29)
-    key = np.uint32(value >> np.uint64(32))
-    slot = np.int64(value & np.uint64(len(keys) - 1))
-    while last[slot] >= 0 and keys[slot] != key:
-        slot = (slot + 1) & (len(keys) - 1)
-    return slot, key
-
-
-@kernel
-def add(sketches: Any, number: int, rows: int, keys: Any, last: Any, before: Any) -> None:
-    """Put `number` at the head of the list of each of its bands."""
-    for band in range(before.shape[1]):
-        slot, key = _slot(sketches[number], band, rows, keys, last)
-        keys[slot] = key
-        before[number, band] = last[slot]
-        last[slot] = number
-
-
-@kernel
-def candidates(
-    sketches: Any, number: int, rows: int, keys: Any, last: Any, before: Any, seen: Any, least: int
+def search(
+    sketches: Any, groups: Any, last: Any, before: Any, seen: Any, least: int, start: int
 ) -> Any:
-    """Those added that share a band and `least` places with `number`, most alike first."""
+    """Add texts from `start` on until one has candidates; returns its number and theirs.
+
+    Candidates share a band and `least` places, most alike first. The number is N where no text has
+    any. `sketches` u32 [N, 128]; `groups` i32 [N, bands], equal where bands are, -1
+    for a band of one text only; `last` i32, of each group the last text that was added, -1 at
+    first; `before` i32 [N, bands], the one added before; `seen` i32 [N], -1 at first.
+    """
     found, places = np.empty(64, np.int32), np.empty(64, np.int32)
-    count = 0
-    for band in range(before.shape[1]):
-        slot, _ = _slot(sketches[number], band, rows, keys, last)
-        other = last[slot]
-        while other >= 0:
-            if seen[other] != number:
-                seen[other] = number
-                same = 0
-                for place in range(128):
-                    same += sketches[number, place] == sketches[other, place]
-                if same >= least:
-                    if count == len(found):
-                        found = np.concatenate((found, np.empty_like(found)))
-                        places = np.concatenate((places, np.empty_like(places)))
-                    found[count], places[count] = other, same
-                    count += 1
-            other = before[other, band]
-    return found[:count][np.argsort(-places[:count], kind="mergesort")]
+    for number in range(start, len(sketches)):
+        count = 0
+        for band in range(groups.shape[1]):
+            other = last[groups[number, band]] if groups[number, band] >= 0 else -1
+            while other >= 0:
+                if seen[other] != number:
+                    seen[other] = number
+                    same = (sketches[number] == sketches[other]).sum()
+                    if same >= least:
+                        if count == len(found):
+                            found = np.concatenate((found, np.empty_like(found)))
+                            places = np.concatenate((places, np.empty_like(places)))
+                        found[count], places[count] = other, same
+                        count += 1
+                other = before[other, band]
+        if count:
+            return number, found[:count][np.argsort(-places[:count], kind="mergesort")]
+        add(number, groups, last, before)
+    return len(sketches), found[:0]
+
+
+@kernel
+def add(number: int, groups: Any, last: Any, before: Any) -> None:
+    """Put `number` at the head of the list of each of its groups."""
+    for band in range(groups.shape[1]):
+        group = groups[number, band]
+        if group >= 0:
+            before[number, band] = last[group]
+            last[group] = number

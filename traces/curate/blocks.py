@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 BLOCK = 64
 PADDING = 2 * BLOCK
 _BYTES = ir.VectorType(ir.IntType(8), BLOCK)
-_MASK = types.UniTuple(types.uint64, 4)
+_MASKS = types.UniTuple(types.uint64, 5)
 
 
 def kernel(function: Any) -> Any:
@@ -63,9 +63,9 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def classify(typing: Any, array: Any, index: Any) -> Any:
-    """Which of the 64 bytes from `index` on are ASCII letters, digits, white space, and no ASCII.
+    """Which of the 64 bytes from `index` on are ASCII letters, digits, white space, dots, no ASCII.
 
-    Four u64, the first byte's bit lowest.
+    Five u64, the first byte's bit lowest.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -74,12 +74,13 @@ def classify(typing: Any, array: Any, index: Any) -> Any:
             _between(builder, builder.or_(value, _constant(32)), 97, 26),
             _between(builder, value, 48, 10),
             _is_space(builder, value),
+            _between(builder, value, 46, 1),
             builder.icmp_signed("<", value, _constant(0)),
         )
         bits = [builder.bitcast(mask, ir.IntType(BLOCK)) for mask in found]
         return context.make_tuple(builder, signature.return_type, bits)
 
-    return _MASK(array, types.intp), generate
+    return _MASKS(array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -22,7 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.curate.nearby import Text, find_near
-from traces.curate.scan import U32, exact_hash, number_hash, read_grams, sketch, sketch_grams
+from traces.curate.scan import (
+    U32,
+    exact_hash,
+    grams_of,
+    number_hash,
+    read_tokens,
+    sketch,
+    sketch_grams,
+)
 
 SHORT_TOKENS = 50
 FLOOR = 0.7
@@ -40,9 +48,9 @@ class Copies(NamedTuple):
 
 def short_sketch(text: str, question: str) -> U32:
     """The sketch of a short text with its question."""
-    mine, asked = read_grams(text), read_grams(question)
+    mine, asked = read_tokens(text), read_tokens(question)
     # The complement keeps a question's n-grams apart from a trace's.
-    both = sketch_grams(np.concatenate((mine.grams, ~asked.grams)))
+    both = sketch_grams(np.concatenate((grams_of(mine), ~grams_of(asked))))
     return both ^ np.uint32(number_hash(mine, asked) & 0xFFFFFFFF)
 
 

@@ -11,97 +11,13 @@ import numpy as np
 
 from traces.curate.blocks import BLOCK, classify, copy_block, kernel, load
 from traces.curate.lexer import add_wide, character, read_tokens
+from traces.curate.pairs import index, roll
 
 _A = 0x9E3779B97F4A7C15
 _B = 0xBF58476D1CE4E5B9
 _C = 0x94D049BB133111EB
 _EMPTY = 0xFFFFFFFFFFFFFFFF
 SCRIPTS = 13
-
-
-@kernel
-def roll(hashes: Any, size: int) -> Any:
-    """Hashes of all n-grams of `size` tokens in their order, u64 [len(hashes) - size + 1].
-
-    A polynomial in an odd multiplier modulo 2^64 over token hashes; never 0.
-    """
-    count = max(0, len(hashes) - size + 1)
-    grams = np.empty(count, np.uint64)
-    leaving, total = np.uint64(1), np.uint64(0)
-    for index in range(min(size, len(hashes))):
-        total = total * np.uint64(_A) + hashes[index]
-        leaving *= np.uint64(_A)
-    for start in range(count - 1):
-        grams[start] = max(total, np.uint64(1))
-        total = total * np.uint64(_A) + (hashes[start + size] - hashes[start] * leaving)
-    if count:
-        grams[count - 1] = max(total, np.uint64(1))
-    return grams
-
-
-@kernel
-def distinct(grams: Any) -> Any:
-    """The distinct grams u64 [G], their first places i32 [G], and a table to look them up in.
-
-    The table, i32, holds places in the first array (open addressing), -1 where it is empty.
-    """
-    size = 16
-    while size < 4 * len(grams):  # sparse: whether a slot is taken is hard to predict
-        size *= 2
-    found, places = np.empty(len(grams), np.uint64), np.empty(len(grams), np.int32)
-    table, count = np.full(size, np.int32(-1)), 0
-    for index in range(len(grams)):
-        slot = np.int64(grams[index] & np.uint64(size - 1))
-        while table[slot] >= 0 and found[table[slot]] != grams[index]:
-            slot = (slot + 1) & (size - 1)
-        if table[slot] < 0:
-            table[slot] = count
-            found[count], places[count] = grams[index], index
-            count += 1
-    return found[:count].copy(), places[:count].copy(), table
-
-
-@kernel
-def _holds(found: Any, table: Any, gram: Any) -> bool:
-    slot = np.int64(gram & np.uint64(len(table) - 1))
-    while table[slot] >= 0:
-        if found[table[slot]] == gram:
-            return True
-        slot = (slot + 1) & (len(table) - 1)
-    return False
-
-
-@kernel
-def count_shared(grams: Any, found: Any, table: Any) -> int:
-    """How many of `grams` are among the distinct ones of a table, each as often as it comes."""
-    shared = 0
-    for gram in grams:
-        shared += _holds(found, table, gram)
-    return shared
-
-
-@kernel
-def lacking(
-    grams: Any, places: Any, hashes: Any, numbers: Any, size: int, found: Any, table: Any
-) -> Any:
-    """The masked forms of those distinct grams with a number in them that a table does not hold.
-
-    Of a text `grams` and `places` as from `distinct`, its tokens' `hashes` and `numbers`; `found`
-    and `table` of the other text.
-    """
-    masked, count = np.empty(len(grams), np.uint64), 0
-    for index in range(len(grams)):
-        if _holds(found, table, grams[index]):
-            continue
-        held, total = 0, np.uint64(0)
-        for place in range(places[index], min(places[index] + size, len(hashes))):
-            held += numbers[place]
-            value = np.uint64(1) if numbers[place] else hashes[place]
-            total = total * np.uint64(_A) + value
-        if held:
-            masked[count] = total
-            count += 1
-    return masked[:count]
 
 
 @kernel
@@ -131,7 +47,7 @@ def count_distinct(grams: Any) -> Any:
         slot = gram & np.uint64(size - 1)
         rest[count] = gram
         count += np.int64((twice[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
-    return len(grams) - count + len(distinct(rest[:count])[0])
+    return len(grams) - count + index(rest[:count])[2]
 
 
 @kernel
@@ -165,11 +81,10 @@ def sketch_text(data: Any, size: int, table: Any, ngram: int) -> Any:
 
 
 @kernel
-def read_grams(data: Any, size: int, table: Any, ngram: int) -> Any:
-    """What `distinct` gives of a text's n-grams, and the first two of `tokens_of`."""
+def kept_tokens(data: Any, size: int, table: Any) -> Any:
+    """The first two of `tokens_of`, in no more memory than they need."""
     hashes, numbers, _ = tokens_of(data, size, table)
-    found, places, lookup = distinct(roll(hashes, min(ngram, max(len(hashes), 1))))
-    return found, places, lookup, hashes.copy(), numbers.copy()
+    return hashes.copy(), numbers.copy()
 
 
 @kernel
@@ -204,8 +119,8 @@ def survey(data: Any, size: int, table: Any, words: Any, ngram: int, tail: Any) 
 def mask_numbers(hashes: Any, numbers: Any) -> Any:
     """The hashes with 1 in the place of every number."""
     found = np.empty(len(hashes), np.uint64)
-    for index in range(len(hashes)):
-        found[index] = np.uint64(1) if numbers[index] else hashes[index]
+    for place in range(len(hashes)):
+        found[place] = np.uint64(1) if numbers[place] else hashes[place]
     return found
 
 
@@ -265,7 +180,7 @@ def collapse(data: Any, size: int, table: Any, out: Any) -> Any:
     count: Any = 0
     before, scripts = np.uint64(1), np.empty(SCRIPTS, np.int64)
     for base in range(0, size, BLOCK):
-        letters, digits, spaces, high = classify(data, base)
+        letters, digits, spaces, _, high = classify(data, base)
         wide = spaces
         if high:
             _, _, wide, _ = add_wide(data, base, table, scripts, letters, digits, spaces, high)

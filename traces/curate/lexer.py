@@ -20,11 +20,10 @@ _B = 0xBF58476D1CE4E5B9
 _C = 0x94D049BB133111EB
 _WIDE = 0x8080808080808080
 _SMALL = 0x2020202020202020  # the bit that makes ASCII letters small; all digits have it
-_DOT = 46
 
 
 @kernel
-def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scripts: Any) -> int:
+def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scripts: Any) -> Any:
     """Hash each token into `hashes`, say in `numbers` which are numbers, count letters by script.
 
     `data` u8, the text of `size` bytes in normal form C and PADDING spaces; `table` of
@@ -33,19 +32,12 @@ def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scr
     """
     starts, ends = np.empty(size, np.int32), np.empty(size, np.int32)
     count = _find_tokens(data, size, table, starts, ends, scripts)
-    made, index = 0, 0
-    while index < count:
+    for index in range(count):
         start, end = starts[index], ends[index]
         first = data[start]
-        index += 1
         number = np.uint8(first - np.uint8(48)) < 10
-        if (data[end] == _DOT) & (number | (first >= 128)) and index + 1 < count:
-            then = starts[index + 1]
-            if then == end + 1 and _is_digit(data, start, table) and _is_digit(data, then, table):
-                end = ends[index + 1]
-                index += 2
         letter = np.uint8((first | np.uint8(32)) - np.uint8(97)) < 26
-        small = np.uint64(_SMALL) if letter | number else np.uint64(0)
+        small = np.uint64(_SMALL) * np.uint64(letter | number)
         gone = np.uint64(64 - 8 * min(end - start, 8))
         value = (load(data, start) << gone) >> gone
         wide = value
@@ -60,20 +52,20 @@ def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scr
             number = _is_digit(data, start, table)
         value *= np.uint64(_A)
         value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
-        hashes[made] = (value ^ (value >> np.uint64(29))) * np.uint64(_C)
-        numbers[made] = number
-        made += 1
-    return made
+        hashes[index] = (value ^ (value >> np.uint64(29))) * np.uint64(_C)
+        numbers[index] = number
+    return count
 
 
 @kernel
 def _find_tokens(data: Any, size: int, table: Any, starts: Any, ends: Any, scripts: Any) -> int:
-    """Where tokens begin and where the next byte is no longer theirs; `12.5` is still three."""
-    begun, ended = 0, 0
+    """The first byte of each token, and the first one behind it; returns how many there are."""
+    begun, ended, fraction = 0, 0, -1
     one, last = np.uint64(1), np.uint64(63)
     word_before, number_before, token_before = np.uint64(0), np.uint64(0), np.uint64(0)
+    split = np.uint64(0)
     for base in range(0, size + 1, BLOCK):
-        letters, digits, spaces, high = classify(data, base)
+        letters, digits, spaces, dots, high = classify(data, base)
         scripts[0] += count_bits(letters)
         inner = np.uint64(0)
         if high:
@@ -86,6 +78,16 @@ def _find_tokens(data: Any, size: int, table: Any, starts: Any, ends: Any, scrip
         heads = digits & (~follows | number_before)
         number = digits & ~(digits + heads)
         joined = (word & follows & ~(letters & ((number << one) | number_before))) | inner
+        joined |= split
+        split = np.uint64(0)
+        dots &= (number << one) | number_before
+        while dots:
+            at = base + first_bit(dots)
+            dots &= dots - one
+            if at != fraction and _is_digit(data, at + 1, table):
+                fraction = _end_of_digits(data, at + 1, table)
+                joined |= np.uint64(3) << np.uint64(at - base)
+                split = np.uint64(at == base + 63)
         token = ~spaces
         bits = token & ~joined
         while bits:
@@ -153,6 +155,13 @@ def character(data: Any, start: int) -> Any:
 def _is_digit(data: Any, start: int, table: Any) -> Any:
     point, _ = character(data, start)
     return (table[point] >> np.uint32(21)) & np.uint32(3) == 2
+
+
+@kernel
+def _end_of_digits(data: Any, at: int, table: Any) -> Any:
+    while _is_digit(data, at, table):
+        at += character(data, at)[1]
+    return at
 
 
 @kernel

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.curate import bands
-from traces.curate.scan import PLACES, Grams, differ_in_numbers, number_hash, read_grams, similarity
+from traces.curate.scan import PLACES, Tokens, compare, number_hash, read_tokens, similarity
 
 _MARGIN = 0.16  # four standard deviations of the estimate: a pair that is lost by it is one in 1e4
 _CACHED = 512
@@ -30,10 +30,10 @@ class Text(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The grams of a text, and of its question where there is one."""
+    """The tokens of a text, and of its question where there is one."""
 
-    trace: Grams
-    question: Grams | None
+    trace: Tokens
+    question: Tokens | None
 
 
 def find_near(
@@ -47,49 +47,59 @@ def find_near(
     `sketches` u32 [N, 128]; `order` the texts to look at, best first; `text_of` is asked only for
     candidates.
     """
-    crowd = sharing_a_band(sketches, np.fromiter(order, np.int64), threshold)
-    index = _Index(sketches[crowd], threshold)
+    crowd, groups, count = _groups(sketches, np.fromiter(order, np.int64), threshold)
+    last, before = np.full(count, -1, np.int32), np.full(groups.shape, -1, np.int32)
+    seen, least = np.full(len(crowd), -1, np.int32), banding(threshold)[1]
+    mine = sketches[crowd]
     cache: OrderedDict[int, Pair] = OrderedDict()
 
-    def grams_of(number: int) -> Pair:
+    def tokens_of(number: int) -> Pair:
         if number in cache:
             cache.move_to_end(number)
         else:
             trace, question = text_of(number)
-            cache[number] = Pair(read_grams(trace), read_grams(question) if question else None)
+            cache[number] = Pair(read_tokens(trace), read_tokens(question) if question else None)
             if len(cache) > _CACHED:
                 cache.popitem(last=False)
         return cache[number]
 
     found: dict[int, tuple[int, float]] = {}
-    for place, number in enumerate(crowd.tolist()):
-        for other in index.candidates(place):
-            of = int(crowd[other])
-            alike = copies(grams_of(number), grams_of(of), threshold)
+    place, others = bands.search(mine, groups, last, before, seen, least, 0)
+    while place < len(crowd):
+        number = int(crowd[place])
+        for other in crowd[others].tolist():
+            alike = copies(tokens_of(number), tokens_of(other), threshold)
             if alike is not None:
-                found[number] = of, alike
+                found[number] = other, alike
                 break
         else:
-            index.add(place)
+            bands.add(place, groups, last, before)
+        place, others = bands.search(mine, groups, last, before, seen, least, place + 1)
     return found
 
 
-def sharing_a_band(
+def _groups(
     sketches: npt.NDArray[np.uint32], order: npt.NDArray[np.int64], threshold: float
-) -> npt.NDArray[np.int64]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], int]:
     """Those of `order`, in their order, that have a band in common with another of them.
 
-    One sort for each band, which costs less than one look into a large table for each text.
+    Their N numbers; i32 [N, bands], equal where two have the same band, -1 where nobody else has
+    it; how many such numbers there are. One sort for each band costs less than a look into a large
+    table for each text.
     """
     hashes = bands.band_hashes(sketches, order, banding(threshold)[0])
-    shared = np.zeros(len(order), np.bool_)
+    groups, count = np.full(hashes.shape, -1, np.int32), 0
     places = np.arange(len(order), dtype=np.uint64)
-    for band in hashes:
-        keys = np.sort((band.astype(np.uint64) << np.uint64(32)) | places)
-        same = np.flatnonzero((keys[1:] ^ keys[:-1]) >> np.uint64(32) == 0)
-        met = keys & np.uint64(0xFFFFFFFF)
-        shared[met[same]] = shared[met[same + 1]] = True
-    return order[shared]
+    for band, one in zip(groups, hashes, strict=True):
+        keys = np.sort((one.astype(np.uint64) << np.uint64(32)) | places)
+        new = np.ones(len(keys) + 1, np.bool_)
+        new[1:-1] = (keys[1:] ^ keys[:-1]) >> np.uint64(32) != 0
+        several = ~(new[:-1] & new[1:])
+        runs = np.cumsum(new[:-1][several])
+        band[keys[several] & np.uint64(0xFFFFFFFF)] = runs + (count - 1)
+        count += int(runs[-1]) if len(runs) else 0
+    crowd = (groups >= 0).any(axis=0)
+    return order[crowd], np.ascontiguousarray(groups[:, crowd].T), count
 
 
 def copies(a: Pair, b: Pair, threshold: float) -> float | None:
@@ -97,8 +107,8 @@ def copies(a: Pair, b: Pair, threshold: float) -> float | None:
 
     Texts that come with their questions need the same numbers in both, and like questions.
     """
-    alike = similarity(a.trace, b.trace)
-    if alike < threshold or (alike < 1 and differ_in_numbers(a.trace, b.trace)):
+    alike, differ = compare(a.trace, b.trace, threshold)
+    if alike < threshold or differ:
         return None
     if a.question is None or b.question is None:
         return alike if a.question is b.question else None
@@ -110,29 +120,3 @@ def banding(threshold: float) -> tuple[int, int]:
     """Places of a band, and how many places of two sketches must agree for a candidate."""
     rows = 4 if threshold >= 0.65 else 2 if threshold >= 0.35 else 1
     return rows, int(max(0.0, threshold - _MARGIN) * PLACES)
-
-
-class _Index:
-    """An open-addressing table from a band's content to the last text that had it."""
-
-    def __init__(self, sketches: npt.NDArray[np.uint32], threshold: float) -> None:
-        self.rows, self.least = banding(threshold)
-        self.sketches = sketches
-        many = PLACES // self.rows
-        size = 1 << max(10, int(np.ceil(np.log2(max(1, len(sketches)) * many * 1.5))))
-        self.keys = np.zeros(size, np.uint32)
-        self.last = np.full(size, -1, np.int32)
-        self.before = np.full((len(sketches), many), -1, np.int32)
-        self.seen = np.full(len(sketches), -1, np.int32)
-
-    def candidates(self, number: int) -> npt.NDArray[np.int32]:
-        """Added texts that share a band and enough places, most alike first."""
-        found: npt.NDArray[np.int32] = bands.candidates(
-            *(self.sketches, number, self.rows, self.keys, self.last, self.before, self.seen),
-            self.least,
-        )
-        return found
-
-    def add(self, number: int) -> None:
-        """Let later texts find this one."""
-        bands.add(self.sketches, number, self.rows, self.keys, self.last, self.before)

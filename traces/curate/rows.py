@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,18 +79,12 @@ def rows_of(found: Copies) -> Iterator[DedupRow]:
             yield DedupRow(number, same, same == number, 1.0)
 
 
-def text_digest(text: str) -> bytes:
-    """128 bits, the same for the same text."""
-    data = text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
 def _copies(texts: Texts, threshold: float) -> Copies:
     import numpy as np
 
     from traces.curate.dedup import find_copies
     from traces.curate.nearby import Text
-    from traces.curate.scan import PLACES, sketch
+    from traces.curate.scan import PLACES, identify
 
     sketches = np.zeros((1024, PLACES), np.uint32)
     digests: list[bytes] = []
@@ -99,9 +92,9 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     for number, text in texts.every():
         if number == len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        digests.append(text_digest(text))
+        digest, length, sketches[number] = identify(text)
+        digests.append(digest)
         if text:
-            length, sketches[number] = sketch(text)
             lengths.append((length, number))
     order = [number for _, number in sorted(lengths)]
     return find_copies(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from traces.curate import kernels
+from traces.curate import kernels, pairs
 from traces.curate.blocks import PADDING
 from traces.curate.characters import table
 
@@ -53,16 +53,9 @@ class Measures(NamedTuple):
     branching: float
 
 
-class Grams(NamedTuple):
-    """The distinct 5-grams of a text, u64 [G], with where each comes first and a table of them.
+class Tokens(NamedTuple):
+    """The tokens of a text: their hashes, u64 [N], and which of them are numbers, u8 [N]."""
 
-    A text of fewer tokens is one n-gram of its own length. `hashes` u64 [N] are its tokens,
-    `numbers` u8 [N] says which are numbers.
-    """
-
-    grams: U64
-    places: npt.NDArray[np.int32]
-    table: npt.NDArray[np.int32]
     hashes: U64
     numbers: U8
 
@@ -75,7 +68,7 @@ def measure(text: str) -> Measures:
 def scan(text: str) -> tuple[Measures, U32]:
     """As `measure`, with the sketch of the 5-grams, u32 [128], from the same pass."""
     found, hashes = _survey(text)
-    return found, kernels.sketch(kernels.roll(hashes, _size(hashes)))
+    return found, kernels.sketch(pairs.roll(hashes, _size(hashes)))
 
 
 def _survey(text: str) -> tuple[Measures, U64]:
@@ -106,6 +99,14 @@ def sketch(text: str) -> tuple[int, U32]:
     return count, found
 
 
+def identify(text: str) -> tuple[bytes, int, U32]:
+    """128 bits that are the same for the same text, and what `sketch` gives."""
+    data = text.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(data, usedforsecurity=False).digest()[:16]
+    count, found = kernels.sketch_text(*_data(text, data), NGRAM)
+    return digest, count, found
+
+
 def sketch_grams(grams: U64) -> U32:
     """The sketch of a set of hashes, u32 [128]."""
     found: U32 = kernels.sketch(grams)
@@ -118,34 +119,30 @@ def letters(text: str) -> I64:
     return found
 
 
-def read_grams(text: str) -> Grams:
-    """The 5-grams of `text`."""
-    return Grams(*kernels.read_grams(*_data(text), NGRAM))
+def read_tokens(text: str) -> Tokens:
+    """The tokens of `text`."""
+    return Tokens(*kernels.kept_tokens(*_data(text)))
 
 
-def similarity(a: Grams, b: Grams) -> float:
-    """Jaccard similarity of the 5-grams, exactly (but for collisions of 64-bit hashes)."""
-    if not len(a.grams) and not len(b.grams):
-        return 1.0
-    small, large = (a, b) if len(a.grams) <= len(b.grams) else (b, a)
-    shared = int(kernels.count_shared(small.grams, large.grams, large.table))
-    return shared / (len(a.grams) + len(b.grams) - shared)
-
-
-def differ_in_numbers(a: Grams, b: Grams) -> bool:
-    """Whether a 5-gram that one lacks is, numbers masked, a 5-gram that the other lacks."""
-    mine = _lacking(a, b)
-    if not len(mine):
-        return False
-    found, _, lookup = kernels.distinct(_lacking(b, a))
-    return bool(kernels.count_shared(mine, found, lookup))
-
-
-def _lacking(text: Grams, other: Grams) -> U64:
-    grams, places, _, hashes, numbers = text
-    size = _size(hashes)
-    found: U64 = kernels.lacking(grams, places, hashes, numbers, size, other.grams, other.table)
+def grams_of(text: Tokens) -> U64:
+    """The hashes of its 5-grams in their order; a shorter text is one n-gram."""
+    found: U64 = pairs.roll(text.hashes, _size(text.hashes))
     return found
+
+
+def similarity(a: Tokens, b: Tokens) -> float:
+    """Jaccard similarity of the 5-grams, exactly (but for collisions of 64-bit hashes)."""
+    return compare(a, b, 2.0)[0]
+
+
+def compare(a: Tokens, b: Tokens, least: float) -> tuple[float, bool]:
+    """As `similarity`, and whether the texts differ in numbers.
+
+    They do where they are alike by `least` and a 5-gram that one lacks is, numbers masked, a 5-gram
+    that the other lacks.
+    """
+    alike, differ = pairs.compare(*a, *b, NGRAM, least)
+    return alike, differ
 
 
 def exact_hash(*texts: str) -> bytes:
@@ -160,7 +157,7 @@ def exact_hash(*texts: str) -> bytes:
     return digest.digest()[:16]
 
 
-def number_hash(*texts: Grams) -> int:
+def number_hash(*texts: Tokens) -> int:
     """Equal for texts that hold the same numbers equally often, whatever their order."""
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
@@ -173,13 +170,18 @@ def _size(hashes: U64) -> int:
     return min(NGRAM, max(len(hashes), 1))
 
 
-def _data(text: str, *, lower: bool = True) -> tuple[U8, int, U32]:
-    """What the kernels read of a text: its UTF-8 bytes padded, how many they are, a table."""
+def _data(text: str, data: bytes = b"", *, lower: bool = True) -> tuple[U8, int, U32]:
+    """What the kernels read of a text: its UTF-8 bytes padded, how many they are, a table.
+
+    `data`, if there is any, is the text in UTF-8.
+    """
     plain = text.isascii()
     if not plain:
+        read = text
         if lower and ("\u03a3" in text or "\u0130" in text):  # by context, or two characters
             text = unicodedata.normalize("NFC", text).lower()
         if not unicodedata.is_normalized("NFC", text):
             text = unicodedata.normalize("NFC", text)
-    data = text.encode("utf-8", "surrogatepass")
+        data = data if text is read else b""
+    data = data or text.encode("utf-8", "surrogatepass")
     return np.frombuffer(data + _PADDING, np.uint8), len(data), table(plain)

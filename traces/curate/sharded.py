@@ -28,8 +28,8 @@ from traces.curate.bands import band_hashes
 from traces.curate.components import Components
 from traces.curate.dedup import Copies
 from traces.curate.nearby import Text, banding, find_near
-from traces.curate.rows import rows_of, text_digest
-from traces.curate.scan import PLACES, sketch
+from traces.curate.rows import rows_of
+from traces.curate.scan import PLACES, identify
 from traces.curate.shards import Shard, is_plain, place_of, shard_rows
 from traces.curate.texts import parse_row, text_of
 from traces.errors import DataError
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     stamps: dict[str, tuple[int, int]]
     field: str
     threshold: float
-    version: int = 2
+    version: int = 3
 
 
 def phases(folder: Path, plan: Plan) -> list[Phase]:
@@ -96,8 +96,7 @@ def _scan(folder: Path, plan: Plan, number: int) -> None:
             if not is_plain(shard.path):
                 start = spool.tell()
                 spool.write(msgspec.json.encode({plan.field: text}) + b"\n")
-            digest = text_digest(text)
-            tokens, found = sketch(text) if text else (0, np.zeros(PLACES, np.uint32))
+            digest, tokens, found = identify(text)
             high, low = (int.from_bytes(digest[n : n + 8], "big") for n in (0, 8))
             records.append((start, tokens, bool(text), high, low))
             sketches.append(found)

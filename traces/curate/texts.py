@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from traces.errors import DataError
 from traces.jsonio import Fault, Faults, Row, json_fault, read_each, row_of
 from traces.opened import refuse_other_kinds
 
+_BUFFER = 1 << 17
 PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
 
 
@@ -26,14 +28,14 @@ class Texts:
         self.path = path
         self.field = field
         self.faults = faults
-        self._starts = array("q")
+        self._starts, self._ends = array("q"), array("q")
         self._kept: list[str] = []
         if not path.is_file():
             raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         self.size = path.stat().st_size
         if path.suffix in PLAIN:
             refuse_other_kinds(path)
-        self._file = path.open("rb") if path.suffix in PLAIN else None
+        self._file = path.open("rb", _BUFFER) if path.suffix in PLAIN else None
 
     def __len__(self) -> int:
         return len(self._starts) or len(self._kept)
@@ -52,14 +54,8 @@ class Texts:
             DataError: the file is missing or unreadable, or no row has the field.
         """
         some = False
-        for number, row in enumerate(self._rows()):
-            text = text_of(row, (self.field,))
-            if isinstance(text, Fault):
-                self.faults.add(*text)
-                text = ""
+        for number, text in enumerate(self._kept_rows() if self._file is None else self._rows()):
             some = some or bool(text)
-            if self._file is None:
-                self._kept.append(text)
             yield number, text
         if len(self) and not some:
             self.faults.raise_if_any("broken rows", f"choose another field than {self.field}")
@@ -68,21 +64,39 @@ class Texts:
         """The text of one row."""
         if self._file is None:
             return self._kept[number]
-        self._file.seek(self._starts[number])
-        line = self._file.readline()
+        start = self._starts[number]
+        line = os.pread(self._file.fileno(), self._ends[number] - start, start)
         value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
         return value if isinstance(value, str) else ""
 
-    def _rows(self) -> Iterator[Row | Fault]:
-        if self._file is None:
-            yield from read_each(self.path)
-            return
-        start = 0
+    def _kept_rows(self) -> Iterator[str]:
+        for row in read_each(self.path):
+            self._kept.append(self._text(row))
+            yield self._kept[-1]
+
+    def _rows(self) -> Iterator[str]:
+        assert self._file is not None
+        start, field, decode = 0, self.field, msgspec.json.Decoder().decode
         for number, line in enumerate(self._file, 1):
-            if line.strip():
+            end = start + len(line)
+            try:
+                text = decode(line)[field]
+            except (KeyError, TypeError, ValueError, RecursionError):
+                text = None
+            if type(text) is str or line.strip():
                 self._starts.append(start)
-                yield parse_row(f"{self.path}:{number}", line)
-            start += len(line)
+                self._ends.append(end)
+                if type(text) is not str:
+                    text = self._text(parse_row(f"{self.path}:{number}", line))
+                yield text
+            start = end
+
+    def _text(self, row: Row | Fault) -> str:
+        text = text_of(row, (self.field,))
+        if isinstance(text, Fault):
+            self.faults.add(*text)
+            return ""
+        return text
 
 
 def parse_row(place: str, line: bytes) -> Row | Fault:

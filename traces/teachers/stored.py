@@ -13,6 +13,7 @@ from traces.keys import teacher_id
 from traces.record import Prompt, TeacherRecord, Trace
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
+from traces.teachers.saved import Matching
 
 USABLE = ("ok", "truncated")
 
@@ -47,6 +48,31 @@ class StoredTeacher:
         """
         if not stored_prompts(self.path):
             raise DataError(f"{self.path}: holds no usable trace")
+
+    def match(self, prompts: Iterable[Prompt]) -> Matching:
+        """Count which usable traces belong to which of `prompts`, by the prompts' ids."""
+        wanted = {prompt.id for prompt in prompts}
+        found: set[str] = set()
+        places: list[str] = []
+        usable = unmatched = 0
+        with TraceStore.open(self.path, readonly=True) as store:
+            for trace in store.traces():
+                if trace.status not in USABLE:
+                    continue
+                usable += 1
+                found.add(trace.prompt_id)
+                if trace.prompt_id not in wanted:
+                    unmatched += 1
+                    places += [f"trace {trace.key}"] * (len(places) < 3)
+        return Matching(
+            prompts=len(wanted),
+            prompts_without=len(wanted - found),
+            completions=usable,
+            matched=usable - unmatched,
+            unmatched=unmatched,
+            unmatched_places=tuple(places),
+            unusable_rows=0,
+        )
 
     def answer(
         self,

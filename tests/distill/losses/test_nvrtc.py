@@ -11,7 +11,6 @@ from distill.losses import cuda_rows, cuda_score, nvrtc
 from distill.losses.cuda_rows import Compilable
 from traces.errors import DistillError, MissingDependencyError
 
-EXHAUSTIVE = pytest.mark.exhaustive
 ARCHS = ["sm_80", "sm_90a", "sm_100a"]
 OPS: dict[str, list[Any]] = {
     "sparse_rows": cuda_rows.specialisations("sparse_rows"),
@@ -46,11 +45,8 @@ def test_one_kernel_of_each_op_compiles_without_spills(
     check(OPS[op][-1], arch, compiler)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("op", "arch"),
-    [pytest.param(*pair, marks=() if pair[1] == "sm_90a" else EXHAUSTIVE) for pair in PAIRS],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("op", "arch"), PAIRS)
 def test_every_specialisation_compiles_without_spills(
     compiler: nvrtc.Library, op: str, arch: str
 ) -> None:

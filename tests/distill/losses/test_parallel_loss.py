@@ -93,6 +93,7 @@ print("equal", rank)
 """
 
 
+@pytest.mark.exhaustive
 def test_two_ranks_learn_what_one_does(tmp_path: Path) -> None:
     """fp64 to 1e-13, fp32 to its rounding, bf16 to that of dX and dW; the same loss on both."""
     ranks = [

@@ -20,10 +20,13 @@ CASES = Path(__file__).with_name("triton_cases.py")
 GPUS = [("cuda", 90, 32), ("hip", "gfx942", 64)]
 
 
-def test_kernels_equal_the_reference_in_the_interpreter() -> None:
+@pytest.mark.parametrize(
+    "which", ["not exhaustive", pytest.param("exhaustive", marks=pytest.mark.exhaustive)]
+)
+def test_kernels_equal_the_reference_in_the_interpreter(which: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
-        [*command, str(CASES)],
+        [*command, "-m", which, str(CASES)],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=CASES.parents[3],
         capture_output=True,

@@ -23,6 +23,14 @@ from tests.cuda.test_sparse_rows import BF16, DTYPES, FP32, Case, Rows
 # The interpreter is numpy, which warns of what masked lanes compute.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
+EXHAUSTIVE = pytest.mark.exhaustive
+# Of temperature and share of cross-entropy: two settings that differ in both, then the others.
+SETTINGS = [
+    (1.0, 0.0),
+    (2.0, 0.5),
+    pytest.param(1.0, 0.5, marks=EXHAUSTIVE),
+    pytest.param(2.0, 0.0, marks=EXHAUSTIVE),
+]
 EVERYTHING: dict[str, Any] = {"label_smoothing": 0.1, "z_loss": 1e-2, "softcap": 25.0}
 
 
@@ -76,8 +84,7 @@ def test_cross_entropy(logit: torch.dtype, gradient: torch.dtype, more: dict[str
     check_sparse(sparse_rows.make(logit), LossOptions(**more), gradient)
 
 
-@pytest.mark.parametrize("ce", [0.0, 0.5])
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize(("temperature", "ce"), SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_sparse_divergences(kind: Any, temperature: float, ce: float) -> None:
     options = LossOptions(ce, kd=Divergence(kind, 0.7, temperature))
@@ -98,7 +105,7 @@ def test_sparse_divergences_with_everything_else(temperature: float) -> None:
 
 
 @pytest.mark.usefixtures("short_blocks")
-@pytest.mark.parametrize("vocab", [2, 65, 301])
+@pytest.mark.parametrize("vocab", [2, 65, pytest.param(301, marks=EXHAUSTIVE)])
 @pytest.mark.parametrize(("logit", "gradient"), DTYPES)
 def test_odd_vocabularies_in_several_stretches(
     logit: torch.dtype, gradient: torch.dtype, vocab: int
@@ -130,8 +137,7 @@ def test_a_confident_token_keeps_its_gradient() -> None:
     torch.testing.assert_close(loss.double(), want_loss, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("ce", [0.0, 0.5])
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize(("temperature", "ce"), SETTINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_dense_divergences(kind: Any, temperature: float, ce: float) -> None:
     options = LossOptions(ce, kd=Divergence(kind, 0.7, temperature))
@@ -146,7 +152,7 @@ def test_dense_divergences_with_everything_else(kind: Any) -> None:
 
 
 @pytest.mark.usefixtures("short_blocks")
-@pytest.mark.parametrize("vocab", [2, 65, 301])
+@pytest.mark.parametrize("vocab", [2, 65, pytest.param(301, marks=EXHAUSTIVE)])
 @pytest.mark.parametrize("dtype", [FP32, BF16])
 def test_odd_dense_vocabularies(dtype: torch.dtype, vocab: int) -> None:
     case = dense_rows.make(n=3, vocab=vocab)

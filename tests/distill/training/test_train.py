@@ -127,7 +127,7 @@ train(*map(Path, sys.argv[1:]), dropout=0.2, on_step=on_step)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_training_goes_on_with_the_same_losses(
     tiny_model: Path, rows: Path, trained: tuple[Path, TrainReport], tmp_path: Path
 ) -> None:

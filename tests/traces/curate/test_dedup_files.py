@@ -135,7 +135,7 @@ def test_a_kill_at_any_moment_changes_nothing(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tasks_of_ray_write_the_same_bytes(
     many: Path, alone: list[DedupRow], tmp_path: Path
 ) -> None:

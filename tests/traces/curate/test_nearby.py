@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from traces.curate.rows import DedupRow, dedup_rows
-from traces.curate.scan import read_grams, similarity, sketch
+from traces.curate.scan import read_tokens, similarity, sketch
 from traces.jsonio import Faults
 
 
@@ -30,7 +30,7 @@ def test_a_sketch_estimates_the_exact_similarity(count: int, edits: int) -> None
     for seed in range(30):
         text = prose(seed, count)
         other = edited(text, edits, seed + 1)
-        exact = similarity(read_grams(text), read_grams(other))
+        exact = similarity(read_tokens(text), read_tokens(other))
         gaps.append(float((sketch(text)[1] == sketch(other)[1]).mean()) - exact)
     assert abs(float(np.mean(gaps))) < 0.03
     assert float(np.max(np.abs(gaps))) < 0.16
@@ -52,7 +52,7 @@ def test_every_removal_is_exact_and_what_stays_is_apart(tmp_path: Path, threshol
     assert [row.row for row in found] == list(range(len(texts)))
     variants = [n for n, text in enumerate(texts) if " we add " in text]
     assert all(found[n].kept for n in variants)
-    grams = [read_grams(text) for text in texts]
+    grams = [read_tokens(text) for text in texts]
     for row in found:
         assert row.jaccard == pytest.approx(similarity(grams[row.row], grams[row.cluster]))
         assert row.kept or row.jaccard >= threshold
@@ -66,3 +66,18 @@ def test_copies_but_for_white_space_are_one(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"text": t}) + "\n" for t in ("it is\n five", "it is five")))
     assert [row[:3] for row in dedup(path, 0.8)] == [(0, 0, True), (1, 0, False)]
+
+
+def test_rows_that_hold_no_text_are_named_by_line_and_the_others_compared(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [
+        *(json.dumps({"text": prose(1)}), "", "[" * 100_000, "[1]", "5", '{"text": 7}', "{}"),
+        *('{"text": "a', json.dumps({"text": prose(1)}), "\u2003", '{"text": ""}'),
+    ]
+    path.write_text("\n".join(lines))
+    faults = Faults()
+    found = list(dedup_rows(path, field="text", threshold=0.8, faults=faults))
+    assert [row[:2] for row in found if not row.kept] == [(7, 0)]
+    assert len(found) == 10
+    assert faults.count == 7
+    assert [named.split(":")[1] for named in faults.named] == ["3", "4", "5"]

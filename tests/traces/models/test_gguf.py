@@ -93,7 +93,7 @@ def gguf_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_logits_are_those_of_transformers_own_reading(
     converted: Path, gguf_file: Path, tmp_path: Path
 ) -> None:
