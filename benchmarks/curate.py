@@ -35,6 +35,7 @@ from traces.rows import write_structs
 DECIDE: dict[str, Any] = {
     "policy": "prefer_right",
     "wrong_steps": "drop",
+    "phrases": ("refusal", "identity", "cutoff"),
     "keep_truncated": False,
     "require_reasoning": False,
     "min_tokens": 1,

@@ -68,9 +68,9 @@ class Select(Section):
     tokens: PositiveInt | None = Field(None, description="Budget, in words and symbols.")
     by: By = Field(
         "random",
-        description="Which come first; `hard`: low pass rate; `steady`: few doubts; to the student "
-        "before training `likely`: low perplexity; `suited`: low rank-surprisal ratio; `natural`: "
-        "high local naturalness.",
+        description="Which come first; `hard`: low pass rate; `steady`: few doubts; `diverse`: "
+        "unlike each other; to the student before training `likely`: low perplexity; `suited`: "
+        "low rank-surprisal ratio; `natural`: high local naturalness.",
     )
     mix: dict[str, Share] = Field({}, description="Share of the tokens by `domain` of the prompts.")
 
@@ -101,6 +101,11 @@ class Curate(Section):
     wrong_steps: Literal["drop", "keep"] = "drop"
     keep_truncated: bool = False
     require_reasoning: bool = Field(False, description="Drop traces without separate reasoning.")
+    phrases: list[Literal["refusal", "identity", "cutoff"]] = Field(
+        ["refusal", "identity", "cutoff"],
+        description="Drop traces that decline to help, claim to be some model, or tell of their "
+        "knowledge cutoff. English only.",
+    )
     min_tokens: NonNegativeInt = Field(1, description="Shortest trace, in words and symbols.")
     max_tokens: PositiveInt | None = None
     loop_tail_chars: PositiveInt | None = Field(400, description="Periodic tail of this length.")
@@ -124,6 +129,7 @@ class Curate(Section):
         description="Edits of kept traces, each recorded: masks of secrets and of e-mail addresses "
         "and phone numbers; cuts of loops, of text after the boxed answer, of phrases.",
     )
+    workers: PositiveInt = Field(1, description="Processes that measure the traces.")
     semantic: Semantic | None = Field(
         None, description="Drop questions that ask the same in other words; off if unset."
     )

@@ -17,18 +17,21 @@ from traces.record import TopLogprobs
 
 Record = TypeVar("Record")
 
-_LEVEL = 3
+_TEXT_LEVEL, _LOGPROBS_LEVEL = 1, 3
+"""English prose is 3 % larger than at level 3, at two thirds of the cycles; logprobs are most of
+what a store holds of them, and 3 % of that is more."""
 _per_thread = threading.local()  # zstd contexts must not be shared between threads
 
 
 def encode(record: msgspec.Struct) -> bytes:
     """The bytes of `record`. Lone surrogates, which no UTF-8 can hold, become U+FFFD."""
+    level = _TEXT_LEVEL if getattr(record, "logprobs", None) is None else _LOGPROBS_LEVEL
     record = _with_logprobs(record, compact)
     try:
         plain = msgspec.msgpack.encode(record)
     except UnicodeEncodeError:
         plain = msgspec.msgpack.encode(without_surrogates(msgspec.to_builtins(record)))
-    return _compressor().compress(plain)
+    return _compressor(level).compress(plain)
 
 
 def decode(blob: bytes, kind: type[Record]) -> Record:
@@ -67,11 +70,13 @@ def without_surrogates(value: Any) -> Any:
     return value
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    if not hasattr(_per_thread, "compressor"):
-        _per_thread.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-    compressor: zstandard.ZstdCompressor = _per_thread.compressor
-    return compressor
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    if not hasattr(_per_thread, "compressors"):
+        _per_thread.compressors = {}
+    known: dict[int, zstandard.ZstdCompressor] = _per_thread.compressors
+    if level not in known:
+        known[level] = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    return known[level]
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

@@ -7,6 +7,9 @@ truncated            it ran into its token limit (unless `keep_truncated`)
 unclosed_thinking    the thinking never ended (a truncated trace that is kept may do so)
 empty                nothing after the thinking
 missing_reasoning    no reasoning apart from the answer (`require_reasoning` only)
+refusal              the answer begins by declining to help (`traces.curate.phrases`)
+identity             it says which model it is, or who made it
+cutoff               it tells of its own knowledge cutoff
 too_short, too_long  canonical tokens of reasoning and answer
 foreign_script       letters in scripts that neither Latin, Greek nor the question has
 loop_tail            it ends in a loop
@@ -31,7 +34,7 @@ of copies whose original another rule took.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +56,9 @@ RULES = (
     "unclosed_thinking",
     "empty",
     "missing_reasoning",
+    "refusal",
+    "identity",
+    "cutoff",
     "too_short",
     "too_long",
     "foreign_script",
@@ -116,6 +122,7 @@ def decide(
     wrong_steps: Literal["drop", "keep"],
     keep_truncated: bool,
     require_reasoning: bool,
+    phrases: Collection[str],
     min_tokens: int,
     max_tokens: int | None,
     foreign_script: float | None,
@@ -138,7 +145,7 @@ def decide(
     `reworded` are evaluation questions near to a prompt, which goes where a judge said so.
     """
     drops = Drops(ledger)
-    _structure(drops, keep_truncated, require_reasoning)
+    _structure(drops, keep_truncated, require_reasoning, phrases)
     drops.below("too_short", ledger.tokens, min_tokens)
     drops.above("too_long", ledger.tokens, max_tokens, strictly=True)
     drops.above("foreign_script", ledger.foreign, foreign_script, strictly=True)
@@ -160,7 +167,9 @@ def decide(
     return drops.decisions(overlap_coverage)
 
 
-def _structure(drops: Drops, keep_truncated: bool, require_reasoning: bool) -> None:
+def _structure(
+    drops: Drops, keep_truncated: bool, require_reasoning: bool, phrases: Collection[str]
+) -> None:
     ledger = drops.ledger
 
     def has(flag: int) -> Mask:
@@ -180,6 +189,9 @@ def _structure(drops: Drops, keep_truncated: bool, require_reasoning: bool) -> N
     drops.drop("empty", has(columns.BLANK), lambda row: 0.0, 1.0)
     if require_reasoning:
         drops.drop("missing_reasoning", has(columns.NO_REASONING))
+    for name, flag in columns.PHRASES.items():
+        if name in phrases:
+            drops.drop(name, has(flag))
 
 
 def _overlapping(drops: Drops, coverage: float) -> None:

@@ -16,6 +16,7 @@ from traces.errors import DataError
 from traces.files import replacing
 
 FAILED, CUT, UNCLOSED, BLANK, NO_REASONING = 1, 2, 4, 8, 16
+PHRASES = {"refusal": 32, "identity": 64, "cutoff": 128}
 OUTCOMES = ("none", "right", "wrong", "unknown")
 NONE, RIGHT, WRONG, UNKNOWN = range(4)
 SKETCH_BYTES = 64
@@ -35,14 +36,15 @@ class Words(NamedTuple):
 class Ledger(NamedTuple):
     """N traces. `floor` is the similarity down to which copies were looked for.
 
-    `flags` u8: FAILED (no usable reply), CUT, UNCLOSED, BLANK, NO_REASONING. `tokens` canonical
-    ones, i32. `tail` characters of a periodic ending, i32. `repeated`, `repeated_masked`: shares of
-    10-grams that repeat an earlier one, f64. `foreign`: share of letters in scripts that neither
-    Latin, Greek nor the question has, f64. `compression`: characters per compressed byte, f64.
-    `branching`: words of doubt per 1,000 tokens, f64.
-    `answer`, `steps`: place in OUTCOMES, u8. `overlap`, `masked`: share of the question's n-grams
-    in the evaluation question `overlap_of` with equal numbers, and in `masked_of` with numbers
-    masked, f64. `same_as`, `copy_of`, `similarity` as in `dedup.Copies`. `sketch` u8 [N, 64].
+    `flags` u8: FAILED (no usable reply), CUT, UNCLOSED, BLANK, NO_REASONING, and those of PHRASES
+    (`traces.curate.phrases`). `tokens` canonical ones, i32. `tail` characters of a periodic ending,
+    i32. `repeated`, `repeated_masked`: shares of 10-grams that repeat an earlier one, f64.
+    `foreign`: share of letters in scripts that neither Latin, Greek nor the question has, f64.
+    `compression`: characters per compressed byte, f64. `branching`: words of doubt per 1,000
+    tokens, f64. `answer`, `steps`: place in OUTCOMES, u8. `overlap`, `masked`: share of the
+    question's n-grams in the evaluation question `overlap_of` with equal numbers, and in
+    `masked_of` with numbers masked, f64. `same_as`, `copy_of`, `similarity` as in `dedup.Copies`.
+    `sketch` u8 [N, 64].
     """
 
     floor: float

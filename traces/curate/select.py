@@ -6,6 +6,7 @@ by one score. Scores come from the ledger:
 length      canonical tokens
 difficulty  1 - pass rate of the question: its right traces over its right and wrong ones
 branching   words such as "wait" and "alternatively" per 1,000 tokens
+diversity   place in an order of which each is unlike those before it (`traces.curate.diverse`)
 
 Scores of another origin, such as a student's, are given with the selection.
 """
@@ -23,7 +24,9 @@ import numpy.typing as npt
 from traces.curate.drops import Drops, Mask
 from traces.curate.ledger import RIGHT, WRONG, Ledger
 
-By = Literal["random", "short", "long", "hard", "easy", "steady", "likely", "suited", "natural"]
+By = Literal[
+    "random", "short", "long", "hard", "easy", "steady", "diverse", "likely", "suited", "natural"
+]
 F64 = npt.NDArray[np.float64]
 
 
@@ -72,6 +75,14 @@ def select(drops: Drops, selection: Selection) -> None:
 
 def _ranked(ledger: Ledger, alive: Mask, selection: Selection) -> list[int]:
     """Rows that are alive, best first; equals in an order that depends on their keys only."""
+    rows = sorted(
+        np.flatnonzero(alive).tolist(),
+        key=lambda n: hashlib.blake2b(ledger.keys[n].encode()).digest(),
+    )
+    if selection.by == "diverse":
+        from traces.curate.diverse import diverse_order
+
+        return [rows[place] for place in diverse_order(ledger.sketch[rows]).tolist()]
     rate = np.nan_to_num(pass_rate(ledger), nan=0.5)
     scores: dict[By, F64] = {
         "random": np.zeros(len(ledger.keys)),
@@ -85,8 +96,7 @@ def _ranked(ledger: Ledger, alive: Mask, selection: Selection) -> list[int]:
     if score is None:
         given = selection.scores
         score = np.array([given.get(key, np.inf) for key in ledger.keys], np.float64)
-    rows = [int(n) for n in np.flatnonzero(alive)]
-    return sorted(rows, key=lambda n: (score[n], hashlib.blake2b(ledger.keys[n].encode()).digest()))
+    return sorted(rows, key=lambda n: score[n])
 
 
 def _limits(ledger: Ledger, rows: list[int], selection: Selection) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import aiohttp
@@ -16,12 +17,9 @@ from traces.teachers.chat_reply import Reply, read_reply
 from traces.teachers.deadlines import Deadline, Deadlines
 from traces.teachers.model_list import Listed, read_models
 from traces.teachers.network import (
-    Connection,
     Stalled,
     TooLarge,
-    closed_while_idle,
     network_failure,
-    note_reuse,
     proxy_of,
 )
 from traces.teachers.profile import Profile
@@ -29,6 +27,7 @@ from traces.teachers.queue_watch import read_gauge
 from traces.teachers.rate_headers import read_rate
 from traces.teachers.raw_reply import KEPT_BYTES, RawReply, read_stream
 from traces.teachers.retry import Failure
+from traces.teachers.wire import Exchange, Page
 
 CONNECT_TIMEOUT_S = 10.0
 LIST_TIMEOUT_S = 30.0
@@ -70,7 +69,7 @@ class ChatClient:
         self._proxy = proxy_of(self.base_url)
         self._sessions: tuple[aiohttp.ClientSession, ...] = ()  # keeping connections, and not
         self._deadlines: Deadlines | None = None
-        self._urls: dict[Sequence[str], URL] = {}
+        self._pages: dict[tuple[int, Sequence[str]], Page] = {}
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "User-Agent": "trace-distill"}
@@ -79,6 +78,8 @@ class ChatClient:
             headers[self.profile.auth_header] = f"Bearer {self._key}" if bearer else self._key
         headers |= self.profile.headers
         connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        self._limits = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+        self._pages.clear()
         self._deadlines = Deadlines(min(self._idle_s, LIST_TIMEOUT_S))
         connectors = (
             aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
@@ -89,8 +90,7 @@ class ChatClient:
                 connector=connector,
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
-                trace_configs=[note_reuse()],
+                timeout=self._limits,
             )
             for connector in connectors
         )
@@ -107,7 +107,7 @@ class ChatClient:
 
     async def chat(self, body: bytes, top_logprobs: int) -> Reply | Failure:
         """The reply to one chat request. Raises nothing for what the endpoint or network does."""
-        got = await self._send("POST", self._page(), body, self._timeout_s)
+        got = await self._post(body)
         if isinstance(got, Failure):
             return got
         if got.stream is not None:
@@ -122,7 +122,7 @@ class ChatClient:
 
     async def models(self) -> tuple[Listed, ...] | Failure:
         """The models that the endpoint lists; empty where it lists none or has no such page."""
-        got = await self._send("GET", ("models",), None, min(LIST_TIMEOUT_S, self._timeout_s))
+        got = await self._get(("models",))
         if isinstance(got, Failure):
             return got
         if got.status in (401, 403):
@@ -136,71 +136,66 @@ class ChatClient:
 
     async def waiting(self) -> int | None:
         """How many requests wait inside the server by its own metrics; None where it tells not."""
-        path = ("..", "metrics")
-        got = await self._send("GET", path, None, min(LIST_TIMEOUT_S, self._timeout_s))
+        got = await self._get(("..", "metrics"))
         if isinstance(got, Failure) or got.status != 200 or not self.profile.waiting_metric:
             return None
         return read_gauge(bytes(got.body).decode(errors="replace"), self.profile.waiting_metric)
 
-    async def _send(
-        self, method: str, path: Sequence[str], body: bytes | None, timeout_s: float
-    ) -> RawReply | Failure:
+    async def _get(self, path: Sequence[str]) -> RawReply | Failure:
+        assert self._sessions, "the client is not open"
+        limit_s = min(LIST_TIMEOUT_S, self._timeout_s)
+        got = self._sessions[0].get(self._url(path), allow_redirects=False, proxy=self._proxy)
+        return await self._read(got, limit_s)
+
+    async def _post(self, body: bytes) -> RawReply | Failure:
         """One request and its reply.
 
         Sent once more, on a connection of its own, where the endpoint closed the idle one.
         """
         assert self._sessions, "the client is not open"
-        for session in self._sessions:
-            used = Connection()
-            got = await self._try(session, method, path, body, timeout_s, used)
-            if not used.closed_while_idle:
+        path = self._path()
+        for number, session in enumerate(self._sessions):
+            page = self._pages.get((number, path))
+            if page is None:
+                page = Page(session, self._url(path), self._proxy, self._limits)
+                self._pages[number, path] = page
+            exchange = page.post(body)
+            got = await self._read(exchange, self._timeout_s)
+            if not exchange.closed_while_idle:
                 break
         return got
 
-    async def _try(
+    async def _read(
         self,
-        session: aiohttp.ClientSession,
-        method: str,
-        path: Sequence[str],
-        body: bytes | None,
+        exchange: AbstractAsyncContextManager[aiohttp.ClientResponse | Exchange],
         timeout_s: float,
-        used: Connection,
     ) -> RawReply | Failure:
+        """What came back, or why it did not, in the time that there is."""
         assert self._deadlines is not None
-        url = self._url(path)
         raw: RawReply | None = None
         deadline = self._deadlines.after(timeout_s)
         try:
             with deadline:
-                async with session.request(
-                    method, url, data=body, allow_redirects=False, proxy=self._proxy,
-                    trace_request_ctx=used,
-                ) as response:  # fmt: skip
+                async with exchange as response:
                     self.server = response.headers.get("Server", self.server)
                     raw = RawReply(response, self.profile.api)
                     await (raw.read() if raw.stream is None else self._follow(raw, deadline))
                     return raw
         except (TooLarge, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
-            used.closed_while_idle = raw is None and closed_while_idle(error, used)
             received = bytes(raw.body[:KEPT_BYTES]) if raw is not None else b""
             stalled = isinstance(error, asyncio.TimeoutError) and deadline.at < deadline.end
             why = Stalled(f"the stream stood still for {self._idle_s:g} s") if stalled else error
             return self._without_key(network_failure(why, timeout_s, received))
 
     def _url(self, path: Sequence[str]) -> URL:
-        """Address of a page, made once."""
-        url = self._urls.get(path)
-        if url is None:
-            url = self.base_url.joinpath(*path).with_query(self._query)
-            api = self.profile.api
-            if path == ("models",):
-                url = url.update_query(WHOLE_LIST.get(api, {}))
-            elif api == "gemini" and self.profile.stream:
-                url = url.update_query(alt="sse")
-            self._urls[path] = url
-        return url
+        """The address of a page."""
+        url = self.base_url.joinpath(*path).with_query(self._query)
+        api = self.profile.api
+        if path == ("models",):
+            return url.update_query(WHOLE_LIST.get(api, {}))
+        return url.update_query(alt="sse") if api == "gemini" and self.profile.stream else url
 
-    def _page(self) -> Sequence[str]:
+    def _path(self) -> Sequence[str]:
         if self.profile.api != "gemini":
             return PAGES[self.profile.api]
         verb = "streamGenerateContent" if self.profile.stream else "generateContent"

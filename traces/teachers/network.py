@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 import urllib.request
-from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
@@ -16,47 +14,6 @@ from traces.teachers.retry import Failure
 
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 """Never behind a proxy: a teacher on the own machine."""
-
-
-RACE_S = 1.0
-"""An endpoint that closed an idle connection says so within a round trip of being written to."""
-
-
-class Connection:
-    """What became of the connection that one request went out on."""
-
-    reused_at: float | None = None
-    """When it was taken from the idle ones, on the monotonic clock; None for a new one."""
-    closed_while_idle = False
-
-
-def note_reuse() -> aiohttp.TraceConfig:
-    """What a session needs to tell each request's `Connection`, its trace context, of reuse."""
-
-    async def reused(
-        session: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        params: aiohttp.TraceConnectionReuseconnParams,
-    ) -> None:
-        context.trace_request_ctx.reused_at = time.monotonic()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(reused)
-    return config
-
-
-def closed_while_idle(error: Exception, used: Connection) -> bool:
-    """Whether `error` says that an idle connection had been closed before the request was read.
-
-    A server may close it while the request is on its way (RFC 9112, section 9.5). Then nothing of
-    a reply came, and that was clear at once.
-    """
-    if used.reused_at is None or time.monotonic() - used.reused_at > RACE_S:
-        return False
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return isinstance(error.message, str)  # otherwise the beginning of a reply
-    connecting = isinstance(error, aiohttp.ClientConnectorError)
-    return isinstance(error, aiohttp.ClientOSError | ConnectionError) and not connecting
 
 
 class Stalled(Exception):

@@ -11,6 +11,7 @@ from traces.teachers.network import TooLarge
 from traces.teachers.responses_stream import ResponsesStream
 from traces.teachers.retry import Failure
 from traces.teachers.sse import Stream
+from traces.teachers.wire import Exchange
 
 STREAMS: dict[str, type[Stream]] = {
     "chat": Stream,
@@ -27,7 +28,7 @@ KEPT_BYTES = 2**20
 class RawReply:
     """Status, headers and body of a reply; `stream` where it comes as events."""
 
-    def __init__(self, response: aiohttp.ClientResponse, api: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse | Exchange, api: str) -> None:
         self.response = response
         self.status = response.status
         self.headers = response.headers

@@ -6,7 +6,7 @@ reader (`chat_reply`) reads both. Source of the framing: WHATWG HTML, "Server-se
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,6 +43,40 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
+class _TextDelta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: str | None = None
+    refusal: None = None
+    reasoning_details: None = None
+    tool_calls: None = None
+
+
+class _TextChoice(msgspec.Struct, gc=False):
+    delta: _TextDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    stop_reason: None = None
+    logprobs: None = None
+    token_ids: None = None
+    error: None = None
+
+
+class _TextEvent(msgspec.Struct, gc=False):
+    """An event with nothing but text in it, as nearly all are. What is more is a decoding error."""
+
+    choices: tuple[_TextChoice]
+    usage: None = None
+    model: Any = None
+    system_fingerprint: Any = None
+    error: None = None
+
+
+MISSES = 32
+"""After so many events with more than text the others are not tried as such."""
+
+
 class Stream:
     """Collects one reply: `feed` bytes as they come, then `document`.
 
@@ -59,11 +93,15 @@ class Stream:
         self._pieces: list[bytes] = []
         self._data: list[bytes] = []
         self._texts: dict[str, list[str]] = {name: [] for name in TEXT_FIELDS}
+        self._add_content = self._texts["content"].append
         self._lists: dict[str, list[Any]] = {}
         self._top: dict[str, Any] = {}
         self._choice: dict[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}
         self._decoder = msgspec.json.Decoder(_Event)
+        self._text_decoder = msgspec.json.Decoder(_TextEvent)
+        self._misses = 0 if type(self) is Stream else MISSES  # others have events of their own
+        self._latest: _TextEvent | None = None
 
     def feed(self, received: bytes) -> None:
         """Take the bytes that came next; they may end anywhere."""
@@ -78,11 +116,34 @@ class Stream:
         blocks = received.split(b"\n\n")  # the common form, at half the time
         rest = blocks.pop()
         for block in blocks:
+            if self._misses < MISSES and block[:7] == b"data: {" and self._text(block[6:]):
+                continue
             if block[:6] == b"data: " and b"\n" not in block:
                 self._event(block[6:])
             else:
                 self._lines(block + b"\n\n")
         self._rest = rest
+
+    def _text(self, data: bytes) -> bool:
+        """Take an event that holds nothing but text; False where it holds more."""
+        try:
+            event = self._text_decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._misses += 1
+            return False
+        self.events += 1
+        self._latest = event
+        if self.finish is None:
+            delta = event.choices[0].delta
+            if delta.content is not None:
+                self._add_content(delta.content)
+            if delta.reasoning_content is not None:
+                self._texts["reasoning_content"].append(delta.reasoning_content)
+            if delta.reasoning is not None:
+                self._texts["reasoning"].append(delta.reasoning)
+            if delta.thinking is not None:
+                self._texts["thinking"].append(delta.thinking)
+        return True
 
     def _whole(self, received: bytes) -> bytes:
         pieces, self._pieces = self._pieces, []
@@ -126,15 +187,22 @@ class Stream:
                 return
         self._take(event)
 
-    def _take(self, event: _Event) -> None:
-        if event.usage is not None:
-            self._top["usage"] = event.usage
-        if event.error is not None:
-            self._top["error"] = event.error
+    def _name(self, event: _Event | _TextEvent) -> None:
+        """Note who answers."""
         if event.model is not None:
             self._top["model"] = event.model
         if event.system_fingerprint is not None:
             self._top["system_fingerprint"] = event.system_fingerprint
+
+    def _take(self, event: _Event) -> None:
+        if self._latest is not None:
+            self._name(self._latest)
+            self._latest = None
+        self._name(event)
+        if event.usage is not None:
+            self._top["usage"] = event.usage
+        if event.error is not None:
+            self._top["error"] = event.error
         for choice in event.choices or ():
             if choice.index in (0, None):
                 self._take_choice(choice)
@@ -187,6 +255,8 @@ class Stream:
 
     def document(self) -> dict[str, Any]:
         """The reply as if it had come in one piece; without `choices` where no text came."""
+        if self._latest is not None:
+            self._name(self._latest)
         message: dict[str, Any] = {
             name: "".join(texts) for name, texts in self._texts.items() if texts
         }

@@ -18,6 +18,7 @@ OPTIONS: dict[str, Any] = {
     "wrong_steps": "drop",
     "keep_truncated": False,
     "require_reasoning": False,
+    "phrases": ("refusal", "identity", "cutoff"),
     "min_tokens": 1,
     "max_tokens": None,
     "loop_tail_chars": 400,
@@ -116,6 +117,19 @@ def test_scores_that_are_given_choose_the_lowest_and_traces_without_one_last() -
         chosen = Selection(tokens, "suited", {}, given)
         found = outcome(items, selection=chosen)
         assert {key for key, rule in found.items() if not rule} == set(kept.split())
+
+
+def test_phrases_of_a_model_are_dropped_by_their_rule_and_only_if_asked() -> None:
+    items = [
+        item("a", answer="I'm sorry, but I can't help with that."),
+        item("b", answer="I am ChatGPT. It is 4."),
+        item("c", answer="My knowledge cutoff is 2021, so 4."),
+        item("d", answer="I cannot find such an x."),
+    ]
+    want = {"a": "refusal", "b": "identity", "c": "cutoff", "d": ""}
+    assert outcome(items) == want
+    assert outcome(items, phrases=["cutoff"]) == {**want, "a": "", "b": ""}
+    assert set(outcome(items, phrases=[]).values()) == {""}
 
 
 def test_null_switches_a_rule_off() -> None:

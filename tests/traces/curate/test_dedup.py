@@ -34,8 +34,13 @@ OPTIONS: dict[str, Any] = dict.fromkeys(
         "per_prompt",
     ]
 )
-OPTIONS |= {"policy": "keep", "wrong_steps": "keep", "keep_truncated": False, "min_tokens": 0}
-OPTIONS |= {"require_reasoning": False}
+OPTIONS |= {
+    "policy": "keep",
+    "wrong_steps": "keep",
+    "keep_truncated": False,
+    "min_tokens": 0,
+}
+OPTIONS |= {"require_reasoning": False, "phrases": ()}
 
 
 def find_duplicates(candidates: list[Candidate], threshold: float | None) -> dict[str, Duplicate]:

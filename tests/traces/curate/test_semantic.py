@@ -58,7 +58,7 @@ OPTIONS: dict[str, Any] = {
     ),
     **dict.fromkeys(["loop_masked_share", "max_compression", "overlap_coverage", "near_duplicate"]),
     **dict.fromkeys(["keep_truncated", "require_reasoning"], False),
-    **{"policy": "strict", "wrong_steps": "keep", "min_tokens": 0},
+    **{"policy": "strict", "wrong_steps": "keep", "min_tokens": 0, "phrases": ()},
 }
 
 

@@ -13,7 +13,7 @@ from traces.keys import prompt_id, trace_key
 from traces.record import Message, Prompt, Sampling, Trace
 from traces.teachers.endpoint import EndpointTeacher
 from traces.teachers.protocol import Request
-from traces.teachers.sse import Stream
+from traces.teachers.sse import MISSES, Stream
 
 
 def read(*pieces: bytes) -> Stream:
@@ -89,6 +89,54 @@ def test_reasoning_logprobs_token_ids_and_tool_calls_are_put_together() -> None:
     assert choice["message"]["tool_calls"] == [
         {"type": "function", "function": function, "id": "c"}
     ]
+
+
+NULL_OR_TEXT = st.none() | st.text(max_size=3)
+DELTA = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.just("assistant"),
+        "content": NULL_OR_TEXT | st.just([{"type": "text", "text": "part"}]),
+        "reasoning_content": NULL_OR_TEXT,
+        "reasoning": NULL_OR_TEXT | st.just(1),
+        "thinking": NULL_OR_TEXT,
+        "refusal": NULL_OR_TEXT,
+        "tool_calls": st.none() | st.just([{"index": 0, "function": {"arguments": "x"}}]),
+    },
+)
+CHOICE = st.fixed_dictionaries(
+    {"delta": DELTA | st.none()},
+    optional={
+        "index": st.sampled_from([0, 1, None]),
+        "finish_reason": st.sampled_from([None, None, "stop"]),
+        "logprobs": st.none() | st.just({"content": [{"token": "a"}]}),
+        "token_ids": st.none() | st.just([7]),
+    },
+)
+EVENT = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.lists(CHOICE, max_size=2) | st.none(),
+        "model": st.sampled_from([None, "a", "b"]),
+        "system_fingerprint": st.sampled_from([None, "f", "g"]),
+        "usage": st.none() | st.just({"completion_tokens": 3}),
+    },
+)
+
+
+@given(st.lists(EVENT, max_size=8))
+def test_events_of_text_alone_give_what_they_give_one_by_one(events: list[dict[str, Any]]) -> None:
+    written = [event(one) for one in events]
+    careful = Stream()
+    careful._misses = MISSES  # takes no event for text alone
+    for one in written:
+        careful.feed(one)
+    careful.end()
+    stream = read(b"".join(written))
+    assert stream.document() == careful.document()
+    assert (stream.events, stream.finish, stream.broken, stream.done) == (
+        (careful.events, careful.finish, careful.broken, careful.done)
+    )
 
 
 def test_a_large_chunk_and_lone_surrogates_pass() -> None:
