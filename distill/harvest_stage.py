@@ -29,6 +29,7 @@ from traces.store import TraceStore
 from traces.teachers.batch import half
 from traces.teachers.profile import find_profile
 from traces.teachers.protocol import Teacher
+from traces.teachers.saved import writers
 from traces.waves import Target
 
 UNKNOWN = "unknown"
@@ -101,11 +102,15 @@ def target_of(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Target | No
 
 
 def writers_of(loaded: LoadedRecipe) -> list[TeacherRecord]:
-    """Who made the traces of a teacher of `kind: store`, as the store has it; else none."""
+    """Who made the traces of a store, or of an export of one, as it says; else none."""
     section = loaded.recipe.teacher
-    path = loaded.resolve(section.path) if isinstance(section, StoreTeacher) else None
-    if path is None or not path.is_file():
+    if not isinstance(section, StoreTeacher | FileTeacher):
         return []
+    path = loaded.resolve(section.path)
+    if not path.is_file():
+        return []
+    if isinstance(section, FileTeacher):
+        return writers(path)
     with TraceStore.open(path, readonly=True) as store:
         return list(store.teachers().values())
 

@@ -83,6 +83,16 @@ def test_who_wrote_a_log_counts_whatever_the_recipe_calls_it(
     assert manifest["licence"]["model"] == "gpt-4"
 
 
+def test_who_wrote_an_export_counts_too(distill: Any, log: Path) -> None:
+    imported = ("traces", "import", log, "s.sqlite", "--format", "openai", "--model", "gpt-4")
+    assert distill(*imported).code == 0
+    assert distill("traces", "export", "s.sqlite", "e.jsonl").code == 0
+    saved = ("--set", "teacher={kind: file, path: e.jsonl, model: ours}")
+    code, out, err = distill("check", "r.yaml", *saved)
+    assert (code, out) == (2, "")
+    assert "training on outputs of 'gpt-4' is forbidden" in err
+
+
 def test_a_licence_that_the_import_named_speaks_for_a_model_nobody_knows(
     distill: Any, log: Path
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -218,6 +219,23 @@ def prompts_from(
         domain=domain,
         limit=limit,
     )
+
+
+def writers(path: Path) -> list[TeacherRecord]:
+    """Who wrote the traces of an export, as its rows have it; none for a file of another form.
+
+    Raises:
+        DataError: as `find_format`.
+    """
+    if find_format(path).name != "export":
+        return []
+    found: dict[str, TeacherRecord] = {}
+    for row in read_rows(path):
+        with suppress(ValueError):  # a broken row is the business of `SavedTeacher.check`
+            record = parse_export(row.value).teacher_record
+            if record is not None:
+                found[record.id] = record
+    return list(found.values())
 
 
 def _status(completion: Completion) -> Status:
