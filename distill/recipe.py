@@ -262,7 +262,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of every random choice of the run.")
     prompts: list[Source] = Field(min_length=1)
     teacher: Teacher
     harvest: Harvest = Harvest()
