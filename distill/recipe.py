@@ -47,7 +47,7 @@ class Reworded(Section):
         description="A sentence-transformers model, or your own `package.module:function`."
     )
     top: PositiveInt = Field(5, description="Evaluation questions looked at per training question.")
-    threshold: Share = Field(0.8, description="Cosine similarity from which a pair is flagged.")
+    threshold: Share = Field(0.7, description="Cosine similarity from which a pair is flagged.")
 
 
 class Overlap(Section):
