@@ -2,10 +2,10 @@
 
     python -m benchmarks.curate [--traces 2000]
 
-Peers (datasketch, rensa) are measured where they are installed; otherwise their figures are null.
-They get texts in memory, ours reads a file; they check no pair exactly. `..._canonical`: over the
-same tokens as ours; `..._split`: over what `str.split` gives. The measurements are interleaved over
-the rounds. The last line is one JSON object.
+Peers (datasketch, rensa, datatrove; see `benchmarks.dedup_peers`) are measured where they are
+installed; otherwise their figures are null. They get texts in memory, ours reads a file; they check
+no pair exactly. `..._canonical`: over the same tokens as ours; `..._split`: over what `str.split`
+gives. The measurements are interleaved over the rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import verify_bench
+from benchmarks.dedup_peers import PEERS
 from traces.curate import rows
 from traces.curate.scan import exact_hash, measure, read_tokens, scan, similarity
 from traces.curate.texts import Texts
-from traces.curate.tokens import tokens
 from traces.jsonio import Faults
 from traces.rows import write_structs
 
@@ -94,41 +94,6 @@ def cpu_s(work: Callable[[], Any]) -> float:
 def ours(path: Path, threshold: float) -> list[rows.DedupRow]:
     faults = Faults()
     return list(rows.dedup_rows(path, field="text", threshold=threshold, faults=faults))
-
-
-def grams_of(text: str, split: Callable[[str], list[str]]) -> list[str]:
-    words = split(text)
-    return [" ".join(words[i : i + 5]) for i in range(len(words) - 4)]
-
-
-def datasketch_dedup(texts: list[str], split: Callable[[str], list[str]]) -> None:
-    from datasketch import MinHash, MinHashLSH
-
-    index = MinHashLSH(threshold=0.8, num_perm=128)
-    for number, text in enumerate(texts):
-        sketched = MinHash(num_perm=128)
-        sketched.update_batch([gram.encode() for gram in grams_of(text, split)])
-        if not index.query(sketched):
-            index.insert(str(number), sketched)
-
-
-def rensa_dedup(texts: list[str], split: Callable[[str], list[str]]) -> None:
-    from rensa import RMinHash, RMinHashLSH
-
-    index = RMinHashLSH(threshold=0.8, num_perm=128, num_bands=32)
-    for number, text in enumerate(texts):
-        sketched = RMinHash(num_perm=128, seed=1)
-        sketched.update(grams_of(text, split))
-        if not index.query(sketched):
-            index.insert(number, sketched)
-
-
-PEERS: dict[str, Callable[[list[str]], None]] = {
-    "datasketch_canonical": lambda texts: datasketch_dedup(texts, tokens),
-    "datasketch_split": lambda texts: datasketch_dedup(texts, str.split),
-    "rensa_canonical": lambda texts: rensa_dedup(texts, tokens),
-    "rensa_split": lambda texts: rensa_dedup(texts, str.split),
-}
 
 
 def write_texts(path: Path, texts: Iterable[str]) -> Path:
@@ -203,30 +168,48 @@ rows_of = lambda path: list(
 rows_of(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
-rows_of(sys.argv[2])
+found = rows_of(sys.argv[2])
 used = time.process_time() - start
-print(used, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+print(used, above, sum(not row.kept for row in found))
 """
 
 
 def measure_large(count: int, folder: Path) -> dict[str, Any]:
-    """CPU seconds and memory of a process of its own, above what it has after a small file."""
-    texts, _ = corpus(min(count, 2000), 4)
-    tails = (f" {texts[n % 2000][n % 997 :]} {n}x" for n in range(count))
-    path = folder / "large.jsonl"
-    with path.open("w") as file:
-        for n, tail in zip(range(count), tails, strict=True):
-            words = tail.split()
-            random.Random(n).shuffle(words)
-            file.write(json.dumps({"text": " ".join(words)}) + "\n")
+    """CPU seconds and memory of a process of its own, above what it has after a small file.
+
+    A fifth of the texts are edited copies of others.
+    """
+    path = write_texts(folder / "large.jsonl", many_texts(count))
     call = [sys.executable, "-c", LARGE, str(folder / "small.jsonl"), str(path)]
-    used, memory = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()
+    used, memory, dropped = subprocess.run(
+        call, check=True, capture_output=True, text=True
+    ).stdout.split()
     return {
         "large_traces": count,
         "large_mb": round(path.stat().st_size / 1e6),
         "large_cpu_s": round(float(used), 2),
         "large_mb_above": int(memory),
+        "large_dropped": int(dropped),
     }
+
+
+def many_texts(count: int) -> Iterator[str]:
+    """As `corpus`, made from other words in another order, which costs less."""
+    chosen = np.random.default_rng(4)
+    texts = [text.split() for text in corpus(500, 4)[0]]
+    earlier: list[list[str]] = []
+    for number in range(count):
+        if number % 5 == 4:
+            words = list(earlier[int(chosen.integers(len(earlier)))])
+            for place in chosen.choice(len(words), len(words) // 100, replace=False).tolist():
+                words[place] = f"edit{number:x}{place:x}"
+        else:
+            words = texts[number % 500] + texts[(number // 500 + number) % 500][:120]
+            words = [words[place] for place in chosen.permutation(len(words)).tolist()]
+            if len(earlier) < 2000:
+                earlier.append(words)
+        yield " ".join(words)
 
 
 def measure_filters(texts: list[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from traces.verify.rows import KINDS
 from traces.verify.run import begin_check, score_text
 
 HERE = Path(__file__).parent
-SETS = ("hard_answers.jsonl", "adversarial_answers.jsonl", "second_answers.jsonl")
+SETS = tuple(f"{name}_answers.jsonl" for name in ("hard", "adversarial", "second", "third"))
 
 
 def measure_numeric(rounds: int = 5) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from difflib import get_close_matches
@@ -22,24 +23,31 @@ TRAIN_EXTRA = frozenset(
     {"accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors"}
     | {"torch", "transformers", "trl"}
 )
+TEMPORARY = re.compile(r"\.([^/]+)\.\d+\.tmp$")
+"""What a file is called until it is whole."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def explain(error: BaseException) -> int:
-    """Print `error` on stderr for its reader and return the exit code it means."""
+def explain(error: BaseException, *, saves: bool = False) -> int:
+    """Print `error` on stderr for its reader and return the exit code it means.
+
+    `saves` says whether the interrupted command leaves something for the same command.
+    """
     if isinstance(error, DistillError):
         return _distill(error)
     if isinstance(error, click.ClickException):
         return _usage(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("interrupted", "the same command goes on from what is saved")
+        goes_on = "the same command goes on from what is saved"
+        say("interrupted", goes_on if saves else "nothing is saved: the same command begins anew")
         return INTERRUPTED
     if _disk_is_full(error):
         place = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
         say(f"no space left on the disk{place}", "free some space; the same command resumes")
         return 3
     if isinstance(error, OSError) and error.errno in USER_ERRNOS:
-        say(f"{error.filename}: {error.strerror}", "choose a place that can be read and written")
+        name = TEMPORARY.sub(r"\1", str(error.filename))
+        say(f"{name}: {error.strerror}", "choose a place that can be read and written")
         return 2
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in TRAIN_EXTRA:
         say(

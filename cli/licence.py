@@ -31,7 +31,7 @@ def list_entries(as_json: bool) -> None:
     print_lines([*aligned(rows), f"as of {known.as_of}"])
 
 
-@group.command("hash")
+@group.command("hash", short_help="Print the SHA-256 of a licence's text.")
 @click.argument("source", metavar="FILE|URL")
 @json_option
 def hash_(source: str, as_json: bool) -> None:

@@ -40,6 +40,11 @@ TABLE = {
     "doctor": ("check.doctor", "Say what this machine has, lacks, and will use."),
 }
 
+SAVING = frozenset(
+    {"run", "harvest", "questions", "curate", "score", "train", "evaluate", "ablate", "traces"}
+)
+"""Commands that go on from what is saved."""
+
 cli = LazyGroup(
     "distill", TABLE, "Turn a large teacher's reasoning into a small model of your own."
 )
@@ -60,7 +65,12 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        return explain(error)
+        return explain(error, saves=_saves(sys.argv[1:] if args is None else args))
+
+
+def _saves(args: Sequence[str]) -> bool:
+    """Whether what a command did before it was interrupted helps the same command."""
+    return "--work" in args or any(name in SAVING for name in args[:1])
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -41,7 +41,7 @@ def stage_options(command: F) -> F:
         click.option(
             "--retry-failed",
             is_flag=True,
-            help="Ask again for the requests that failed in a finished harvest.",
+            help="Ask again for the requests that failed, of a finished harvest and of the judge.",
         ),
         seed_option,
         licence_ack_option,

@@ -51,3 +51,9 @@ def questions(
         raise UserError(f"{recipe}: no source is of kind `documents`", "see docs/recipes.md")
     rows = [{"store": one.source.store, **msgspec.structs.asdict(one.counts)} for one in found]
     print_json(rows) if as_json else print_lines(line for row in rows for line in indented(row))
+    if not any(one.counts.questions for one in found):
+        raise UserError(
+            "no question was written that can be used",
+            "the counts say why; `distill traces show STORE KEY` has each reply; ask another "
+            "teacher, or with other passages",
+        )

@@ -70,9 +70,9 @@ def _run(
             more = {"retry_failed": True} if retry_failed else {}
             result = run_pipeline(loaded, root, upto=upto, stopping=stop, say=shown, **more)
     if as_json:
-        print_json(result_json(root, result.summary, result.failed_gates))
+        print_json(result_json(root, result.summary, result.failed_gates, upto))
     else:
-        print_lines(result_lines(root, result.summary))
+        print_lines(result_lines(root, result.summary, upto))
     for failed in result.failed_gates:
         say(f"gate failed: {failed}")
     return 1 if result.failed_gates else 0

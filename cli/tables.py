@@ -12,31 +12,37 @@ if TYPE_CHECKING:
     from distill.forecast import Forecast
 
 
-def result_lines(root: Path, summary: EvaluationSummary | None) -> list[str]:
-    """The end of a run: who taught, what was kept, how well the student does, where to look."""
-    lines = [line for line in (teacher_line(root), sets_line(root), funnel_line(root)) if line]
+def result_lines(root: Path, summary: EvaluationSummary | None, upto: str = "report") -> list[str]:
+    """The end of a run: who taught, what was kept, how well the student does, where to look.
+
+    What lies there of stages after `upto` may be of an earlier recipe and is not shown.
+    """
+    found = [teacher_line(root), sets_line(root)]
+    found.append(traces_line(root) if upto == "harvest" else "")
+    found.append(
+        funnel_line(root, rows=_reached("dataset", upto)) if _reached("curate", upto) else ""
+    )
+    lines = [line for line in found if line]
     if summary is not None:
         lines += ["", *score_lines(summary), "", *gain_lines(summary)]
         lines += [f"note: {note}" for note in summary.notes]
-    report = root / "report.html"
-    return [
-        *lines,
-        f"{'report' if report.exists() else 'run'}: {report if report.exists() else root}",
-    ]
+    report = _report(root, upto)
+    return [*lines, f"report: {report}" if report else f"run: {root}"]
 
 
 def result_json(
-    root: Path, summary: EvaluationSummary | None, failed_gates: list[str]
+    root: Path, summary: EvaluationSummary | None, failed_gates: list[str], upto: str = "report"
 ) -> dict[str, Any]:
     """The same as data."""
     manifest = _manifest(root)
-    report = root / "report.html"
+    report = _report(root, upto)
+    stages = manifest.stages if manifest else {}
     return {
         "run": str(root),
-        "report": str(report) if report.exists() else None,
-        "stages": manifest.stages if manifest else {},
+        "report": str(report) if report else None,
+        "stages": {name: stage for name, stage in stages.items() if _reached(name, upto)},
         "teacher": manifest.teacher if manifest else None,
-        "funnel": _funnel(root),
+        "funnel": _funnel(root) if _reached("curate", upto) else None,
         "summary": summary,
         "failed_gates": failed_gates,
     }
@@ -64,14 +70,26 @@ def sets_line(root: Path) -> str:
     )
 
 
-def funnel_line(root: Path) -> str:
+def traces_line(root: Path) -> str:
+    """`traces: 800 requested = 144 there before + 621 ok + 35 truncated`, of the last harvest."""
+    manifest = _manifest(root)
+    if manifest is None or "harvest" not in manifest.stages:
+        return ""
+    counts = manifest.stages["harvest"].counts
+    parts = {"there before": counts["reused"], **counts["by_status"]}
+    parts |= {"not needed": counts["spared"], "not asked": counts["not_asked"]}
+    shown = " + ".join(f"{count} {name}" for name, count in parts.items() if count)
+    return f"traces: {counts['requested']} requested = {shown or 0}"
+
+
+def funnel_line(root: Path, *, rows: bool = True) -> str:
     """`funnel: 120 harvested - 4 truncated - 3 wrong_steps = 113 kept, 113 training rows`."""
     funnel = _funnel(root)
     if funnel is None:
         return ""
     drops = "".join(f" - {count} {rule}" for rule, count in funnel["dropped"] if count)
-    rows = _rows(root)
-    tail = f", {rows.rows} training rows" if rows else ""
+    report = _rows(root) if rows else None
+    tail = f", {report.rows} training rows" if report else ""
     return f"funnel: {funnel['harvested']} harvested{drops} = {funnel['kept']} kept{tail}"
 
 
@@ -117,6 +135,17 @@ def forecast_lines(found: Forecast) -> list[str]:
     """Each figure with what it is: counted, a bound, an estimate, or unknown."""
     rows = [[f.name, f.text(), f.basis, f.note] for f in found.figures]
     return aligned(rows) + [f"warning: {warning}" for warning in found.warnings]
+
+
+def _reached(stage: str, upto: str) -> bool:
+    from distill.artifacts import STAGES
+
+    return STAGES.index(stage) <= STAGES.index(upto) if stage in STAGES else True
+
+
+def _report(root: Path, upto: str) -> Path | None:
+    path = root / "report.html"
+    return path if upto == "report" and path.exists() else None
 
 
 def _manifest(root: Path) -> Manifest | None:

@@ -25,7 +25,7 @@ def group() -> None:
     """
 
 
-@group.command("import")
+@group.command("import", short_help="Read an export, or logs of conversations, into a store.")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.argument("store", metavar="STORE", type=FILE)
 @click.option(
@@ -68,7 +68,7 @@ def import_(
     _counts(found, as_json)
 
 
-@group.command("export")
+@group.command("export", short_help="Write traces to a .jsonl or .parquet file.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the latest.")
@@ -93,7 +93,7 @@ def export(
         _counts(export_traces(_store(store), target, what=what), as_json)
 
 
-@group.command("resplit")
+@group.command("resplit", short_help="Split the raw texts again, with this version.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.option("--dry-run", is_flag=True, help="Count what would change; write nothing.")
 @json_option
@@ -107,7 +107,7 @@ def resplit_(store: Path, dry_run: bool, as_json: bool) -> None:
     _counts(resplit(_store(store), dry_run=dry_run), as_json)
 
 
-@group.command("salvage")
+@group.command("salvage", short_help="Copy what is whole out of a damaged store.")
 @click.argument("store", metavar="STORE", type=STORE)
 @click.argument("target", metavar="NEW", type=FILE)
 @json_option
@@ -118,7 +118,7 @@ def salvage(store: Path, target: Path, as_json: bool) -> None:
     _counts(salvaging.salvage(_store(store), target), as_json)
 
 
-@group.command("stats")
+@group.command("stats", short_help="Count statuses, finish reasons, tokens, teachers.")
 @click.argument("store", metavar="STORE", type=STORE)
 @json_option
 def stats(store: Path, as_json: bool) -> None:
@@ -154,7 +154,13 @@ def show_trace(store: Path, key: str, as_json: bool, run_dir: Path | None) -> No
         return
     head = [f"key       {trace.key}", f"status    {trace.status}"]
     question = "\n".join(f"[{m.role}] {m.content}" for m in prompt.messages)
-    parts = {"prompt": question, "reasoning": trace.reasoning, "answer": trace.answer}
+    reference = prompt.reference.answer if prompt.reference else ""
+    parts = {
+        "prompt": question,
+        "reference": reference,
+        "reasoning": trace.reasoning,
+        "answer": trace.answer,
+    }
     body = [line for name, text in parts.items() if text for line in ("", f"--- {name}", text)]
     print_lines([*head, *_fate(trace, verdicts, decisions), *map(visible, body)])
 
@@ -164,7 +170,8 @@ def _fate(trace: Trace, verdicts: list[Verdict], decisions: list[Decision]) -> l
 
     lines = [f"tokens    {trace.usage.completion} ({trace.usage.source})"]
     for v in verdicts:
-        why = f", {v.reason}" if v.reason else ""
+        read = f"read {v.extracted!r}" if v.extracted and v.outcome != "right" else ""
+        why = "".join(f", {part}" for part in (read, v.reason) if part)
         lines.append(visible(f"{v.aspect:<9} {v.outcome} by {v.verifier}{why}"))
     for d in decisions:
         why = "" if d.kept else f" by {d.rule}: {d.value} against {d.threshold}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -86,6 +87,10 @@ def _judge(
 
     if audit and audit.exists():
         raise DataError(f"{audit}: is there already", "it may hold labels: name another file")
+    if audit:
+        audit.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(audit.parent, os.W_OK):
+            raise DataError(f"{audit}: its folder cannot be written", "name another file")
     faults, counts, sampler = Faults(), Counter[str](), Sampler(audit_size, seed)
     for number, judged in enumerate(verify_rows(path, workers=workers, timeout_s=timeout_s)):
         check = judged.check

@@ -9,6 +9,9 @@ import msgspec
 from traces.licence import Finding
 from traces.record import Outcome, TeacherRecord
 
+STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
+"""In the order in which they are done."""
+
 
 class StageRecord(msgspec.Struct, omit_defaults=True):
     """One finished stage in `manifest.json`. Times are UTC ISO 8601, `seconds` is wall time."""
@@ -35,6 +38,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     isolation: list[str] = []  # what programs of the teacher ran in, `none` where they did not
     stages: dict[str, StageRecord] = {}
     retried: int = 0  # how often the requests that had failed were asked for again
+    retried_opinions: int = 0  # the same of the judge's
     begun: dict[str, str] = {}  # fingerprints of stages that have begun and not finished
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,16 +12,18 @@ from msgspec import MsgspecError, Struct, json, to_builtins
 from distill.artifacts import StudentScore
 from distill.job import Job
 from distill.recipe import Curate, Overlap, Select, Semantic
-from traces.curate.annotate import VERSION, Item, annotate
+from traces.curate.annotate import VERSION, Item, ledger_of
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.measure_store import measure_store
 from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
 from traces.errors import DataError
 from traces.jsonio import write_json
 from traces.keys import content_hash
-from traces.record import Decision, Prompt, Trace, Verdict
+from traces.phases import in_processes
+from traces.record import Decision, Prompt, Verdict
 from traces.rows import read_structs
 from traces.store import TraceStore
 
@@ -43,7 +45,7 @@ def decide_by(section: Curate, ledger: Ledger, store: TraceStore, folder: Path) 
     semantic = section.semantic
     return decide(
         ledger,
-        **section.model_dump(exclude={"overlap", "select", "semantic", "surgery"}),
+        **section.model_dump(exclude={"overlap", "select", "semantic", "surgery", "workers"}),
         overlap_coverage=section.overlap.coverage if section.overlap else None,
         selection=_selection(section.select, folder) if section.select else None,
         alike=noted_pairs(semantic, store, folder / "alike.json") if semantic else (),
@@ -92,10 +94,8 @@ def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]
     return pairs
 
 
-def annotated(
-    job: Job, store: TraceStore, pairs: Callable[[], Iterable[tuple[Prompt, Trace]]]
-) -> Ledger:
-    """The ledger of the run's traces: read where it was made of the same, else made of `pairs`."""
+def annotated(job: Job, store: TraceStore) -> Ledger:
+    """The ledger of the run's traces: read where it was made of the same, else made of them."""
     section = job.recipe.curate
     ngram = (section.overlap or Overlap()).ngram
     floor = floor_of(section.near_duplicate)
@@ -108,8 +108,20 @@ def annotated(
         verdicts: dict[str, list[Verdict]] = {}
         for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
             verdicts.setdefault(verdict.key, []).append(verdict)
-        found = annotate(
-            (Item(p, t, verdicts.get(t.key, [])) for p, t in pairs()),
+        rows = list(
+            measure_store(
+                job.path("harvest/traces.sqlite"),
+                job.path("harvest/keys.jsonl"),
+                job.path("annotate/parts"),
+                content_hash([job.fingerprints["verify"], VERSION]),
+                partial(in_processes, section.workers),
+            )
+        )
+        asked = {row.prompt for row in rows}
+        found = ledger_of(
+            rows,
+            verdicts,
+            [prompt for prompt in store.prompts() if prompt.id in asked],
             evaluation_prompts=held_out,
             overlap_ngram=ngram,
             floor=floor,

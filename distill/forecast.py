@@ -14,17 +14,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from distill.forecast_prompts import Questions, measure
+from distill.harvest_stage import price_of
 from distill.machine import Device, memory_bytes, nvidia_devices, processors
 from distill.model_size import Shape, find_shape, training_bytes, training_flops
 from distill.recipe import EndpointTeacher, Recipe
 from distill.recipe_file import LoadedRecipe
 from distill.score_stage import needs_scores
+from traces.budget import MILLION
+from traces.verify.judge import MAX_CHARS
 
 Basis = Literal["counted", "bound", "estimate", "unknown"]
 HFU = (0.34, 0.52)
 CPU_TOKENS_PER_CORE_S = 95.0
 CPU_PARAMETERS = 134.5e6
 SCORE_TOP_K = 20  # what `distill score` keeps unless told otherwise
+JUDGE_TOKENS = 250  # of what a judge is told beside question, reference and answer
 REPLY_SHARE = 0.5
 REPLY_NOTE = "assumes that replies use half of max_tokens"
 
@@ -74,6 +78,7 @@ def forecast(loaded: LoadedRecipe) -> Forecast:
         *_training(recipe, found, devices, prompts.count),
         *_evaluation(recipe, problems),
         *_cost(recipe, prompts),
+        *_judge(recipe, prompts),
     ]
     return Forecast(figures, list(_warnings(recipe, prompts, problems, figures, devices)))
 
@@ -194,7 +199,7 @@ def _evaluation(recipe: Recipe, problems: Questions) -> Iterator[Figure]:
 def _cost(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     teacher, name = recipe.teacher, "cost of the teacher"
     if not isinstance(teacher, EndpointTeacher):
-        yield Figure(name, "counted", 0, note="no endpoint is asked")
+        yield Figure(name, "counted", 0, note="the teacher is no endpoint")
         return
     if teacher.price is None:
         url = teacher.base_url if isinstance(teacher.base_url, str) else teacher.base_url[0]
@@ -211,6 +216,34 @@ def _cost(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
     yield Figure(name, "estimate", sent + REPLY_SHARE * most, unit="dollars", note=REPLY_NOTE)
     if recipe.harvest.caps.usd is not None:
         yield Figure("cap of the cost", "bound", recipe.harvest.caps.usd, unit="dollars")
+
+
+def _judge(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
+    """What `verify.judge` takes where it is asked about every trace and every flagged question."""
+    section, overlap = recipe.verify.judge, recipe.curate.overlap
+    if section is None:
+        return
+    opinions = 2 * prompts.count * recipe.harvest.samples
+    answer = min(recipe.harvest.max_tokens, MAX_CHARS)
+    sent = opinions * (JUDGE_TOKENS + prompts.mean_tokens + answer)
+    if overlap is not None and overlap.semantic is not None:
+        pairs = 2 * prompts.count * overlap.semantic.top
+        opinions, sent = opinions + pairs, sent + pairs * (JUDGE_TOKENS + 2 * prompts.mean_tokens)
+    note = "two for each answer without a verdict, one for each answer to a rubric"
+    yield Figure("opinions of the judge", "bound", opinions, note=note)
+    note = "answers at harvest.max_tokens; references come on top"
+    yield Figure("tokens to the judge", "bound", sent, unit="tokens", note=note)
+    limit = opinions * section.max_tokens
+    yield Figure("tokens from the judge", "bound", limit, unit="tokens", note="at max_tokens")
+    price = price_of(section.teacher)
+    if price is not None:
+        most = (sent * price.prompt + limit * price.completion) / MILLION**2
+        yield Figure("cost of the judge", "bound", most, unit="dollars", note="of all of that")
+    elif isinstance(section.teacher, EndpointTeacher):
+        note = "write its price and verify.judge.max_usd to cap it"
+        yield Figure("cost of the judge", "unknown", note=note)
+    if section.max_usd is not None:
+        yield Figure("cap of the judge", "bound", section.max_usd, unit="dollars")
 
 
 def _warnings(

@@ -43,6 +43,24 @@ def price_of(teacher: TeacherSection) -> Price | None:
     return half(price) if teacher.batch else price
 
 
+HEDGE = 0.02
+"""The share of requests that are sent twice where a reply costs nothing."""
+
+
+def hedge_of(recipe: Recipe, teacher: EndpointTeacher) -> float:
+    """The share of requests that may be sent twice.
+
+    Without a word of the recipe none where a price or a key says that replies are paid for; none
+    under caps of requests, tokens or money, which a second copy could pass.
+    """
+    caps, share = recipe.harvest.caps, recipe.harvest.hedge
+    if not (caps.usd is caps.tokens is caps.requests is None):
+        return 0.0
+    if share is not None:
+        return share
+    return 0.0 if teacher.price or teacher.api_key_env else HEDGE
+
+
 def budget_of(recipe: Recipe) -> Budget | None:
     """The budget of a harvest, None where nothing is capped.
 

@@ -18,7 +18,7 @@ from distill.recipe_verify import Judge
 from traces.budget import Budget, Caps
 from traces.errors import DataError, Interrupted
 from traces.harvest import HarvestCounts, harvest, planned_keys
-from traces.record import Prompt, Sampling, Trace, Verdict
+from traces.record import FINAL_STATUSES, Prompt, Sampling, Trace, Verdict
 from traces.rows import write_structs
 from traces.store import TraceStore
 from traces.teachers.protocol import Teacher
@@ -74,6 +74,15 @@ def judged(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Verdict]
         if one.applied
     ]
     return [*verdicts, *added]
+
+
+def failed_opinions(job: Job) -> int:
+    """Requests to the judge that got no opinion; those that money ended are not among them."""
+    path = job.path(STORE)
+    if not path.exists():
+        return 0
+    with TraceStore.open(path, readonly=True) as store:
+        return sum(trace.status not in FINAL_STATUSES for trace in store.traces())
 
 
 def latest(verdicts: Sequence[Verdict]) -> list[Verdict]:

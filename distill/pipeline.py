@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill import stages
-from distill.artifacts import EvaluationSummary
+from distill.artifacts import STAGES, EvaluationSummary
 from distill.evaluation.clean import refuse_overlap
 from distill.evaluation.stage import answer_problems, compare, evaluated
 from distill.evaluation.summary import gate_failed
@@ -31,7 +31,6 @@ from traces.errors import MissingDependencyError
 from traces.licence import notes
 from traces.resplit import note_of
 
-STAGES = ("prompts", "harvest", "verify", "curate", "dataset", "train", "evaluate", "report")
 CODE_VERSION = {
     **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 4},
     **{"dataset": 2, "train": 2},
@@ -57,7 +56,8 @@ def run_pipeline(
 ) -> RunResult:
     """Do the stages of `loaded` up to `upto`, in `run_dir`.
 
-    `retry_failed` asks again for the requests that failed in a harvest that is finished.
+    `retry_failed` asks again for the requests that failed in a harvest that is finished, and for
+    those to a judge.
 
     Raises:
         UserError: recipe, data, teacher or environment; nothing is half-written.
@@ -121,7 +121,7 @@ def _prompts(job: Job) -> None:
 def _harvest(job: Job) -> None:
     parts: dict[str, Any] = {
         "teacher": teacher_state(job.loaded),
-        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers"}),
+        "harvest": job.recipe.harvest.model_dump(exclude={"caps", "workers", "hedge"}),
     }
     if job.run.manifest.retried:
         parts["retried"] = job.run.manifest.retried
@@ -129,7 +129,7 @@ def _harvest(job: Job) -> None:
 
 
 def _verify(job: Job) -> None:
-    parts: dict[str, Any] = {"verify": job.recipe.verify}
+    parts: dict[str, Any] = {"verify": job.recipe.verify, **_opinions(job)}
     note = note_of(job.path("harvest/traces.sqlite"))
     if note.exists():
         parts["resplit"] = note.read_text("utf-8")
@@ -137,24 +137,31 @@ def _verify(job: Job) -> None:
     _stage(job, "verify", stages.verify_traces, ("harvest",), **parts)
 
 
+def _opinions(job: Job) -> dict[str, int]:
+    """Part of what asks the judge: how often its failed requests were asked for again."""
+    again = job.run.manifest.retried_opinions
+    return {"retried_opinions": again} if again else {}
+
+
 def _curate(job: Job) -> None:
     after: tuple[str, ...] = ("verify",)
     section = job.recipe.curate
     if (semantic := semantic_of(job.recipe)) is not None:
         judge = job.recipe.verify.judge
-        parts: dict[str, Any] = {"semantic": semantic, "judge": judge}
+        parts: dict[str, Any] = {"semantic": semantic, "judge": judge, **_opinions(job)}
         _annotation(job, "reworded", note_reworded, after, "reworded.jsonl", **parts)
         after = ("verify", "reworded")
     if needs_scores(job.recipe):
         parts = {
-            "curate": section.model_dump(exclude={"select"}),
+            "curate": section.model_dump(mode="json", exclude={"select", "workers"}),
             "natural": needs_scores(job.recipe, "natural"),
             "student": job.recipe.student,
             "max_length": job.recipe.train.max_length,
         }
         _annotation(job, "score", score_traces, after, "student.jsonl", **parts)
         after = (*after, "score")
-    _stage(job, "curate", stages.curate_traces, after, "curate", curate=section)
+    rules = section.model_dump(mode="json", exclude={"workers"})  # they change nothing
+    _stage(job, "curate", stages.curate_traces, after, "curate", curate=rules)
 
 
 def _annotation(

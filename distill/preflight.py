@@ -11,7 +11,7 @@ from distill.recipe_file import LoadedRecipe
 from distill.rows import RowFormat, row_format
 from distill.sources import load_each, make_teacher, source_name
 from traces.curate.overlap import exact_overlap
-from traces.errors import DataError
+from traces.errors import DataError, TeacherError
 from traces.licence import Finding
 from traces.record import Message, Prompt
 from traces.teachers.protocol import Teacher
@@ -98,7 +98,11 @@ class Preflight:
         if section is None:
             return None
         teacher = make_teacher(self.loaded, section.teacher)
-        teacher.check()
+        try:
+            teacher.check()
+        except TeacherError as error:
+            hint = error.hint.replace("teacher.", "verify.judge.teacher.")
+            raise TeacherError(f"the judge: {error.message}", hint) from error
         return teacher
 
     @cached_property

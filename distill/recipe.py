@@ -129,6 +129,7 @@ class Curate(Section):
         description="Edits of kept traces, each recorded: masks of secrets and of e-mail addresses "
         "and phone numbers; cuts of loops, of text after the boxed answer, of phrases.",
     )
+    workers: PositiveInt = Field(1, description="Processes that measure the traces.")
     semantic: Semantic | None = Field(
         None, description="Drop questions that ask the same in other words; off if unset."
     )

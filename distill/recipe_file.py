@@ -95,10 +95,12 @@ def find_recipe(path_or_name: str | Path) -> Path:
     packaged = packaged_recipes()
     if str(path_or_name) in packaged:
         return packaged[str(path_or_name)]
-    beside = [str(path.with_name(p.name)) for p in path.parent.glob("*.y*ml")]
+    folder = path if path.is_dir() else path.parent
+    beside = [str(folder / p.name) for p in folder.glob("*.y*ml")]
     guess = nearest(str(path_or_name), [*packaged, *beside])
     if path.is_dir():
-        guess = f"; the folder has no recipe.yaml{guess}"
+        held = f", but {', '.join(sorted(beside)[:3])}" if beside else guess
+        guess = f"; the folder has no recipe.yaml{held}"
     raise RecipeError(
         f"{path_or_name}: no such recipe{guess}",
         f"packaged recipes: {', '.join(packaged)}; or give the path of a YAML file",
@@ -157,8 +159,8 @@ def _error(document: Document) -> RecipeError:
 
 
 def _override(document: Document, override: str) -> None:
-    label = f"--set {override}"
     keys, equals, text = override.partition("=")
+    label = f"--set {keys}=***" if keys.endswith("api_key") else f"--set {override}"
     if not equals or not keys:
         document.faults.append(f"{label}: write it as section.key=value")
         return

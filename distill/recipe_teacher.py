@@ -158,6 +158,9 @@ class Harvest(Section):
     give_up: Share = Field(0.02, description="Chance of enough below which a prompt is left.")
     caps: Caps = Caps()
     workers: Workers | None = None
+    hedge: Share | None = Field(
+        None, description="Requests that may be sent twice at the end; 0.02 where nothing is paid."
+    )
     temperature: NonNegativeFloat = 0.6
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     max_tokens: PositiveInt = 8192

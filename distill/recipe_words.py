@@ -109,7 +109,7 @@ def unknown_key(key: str, model: type[Section], path: Path) -> str:
     if homes:
         return f"unknown key here; `{name}` belongs to {_either(homes)}"
     guess = nearest(key, model.model_fields)
-    if not guess and (far := get_close_matches(key, list(places()), 1, 0.75)):
+    if not guess and (far := get_close_matches(key, list(places()), 1, 0.8)):
         guess = f"; did you mean `{far[0]}` of {_either(list(places()[far[0]]))}?"
     return f"unknown key{guess or '; allowed: ' + ', '.join(model.model_fields)}"
 

@@ -68,7 +68,7 @@ def _sound(job: Job) -> set[str]:
     """The traces that every rule but the selection keeps."""
     section = job.recipe.curate.model_copy(update={"select": None})
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        ledger = annotated(job, store, lambda: Pairs(job.run.root))
+        ledger = annotated(job, store)
         decisions = decide_by(section, ledger, store, job.path("annotate"))
     return {decision.key for decision in decisions if decision.kept}
 

@@ -167,7 +167,7 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
     if isinstance(section, EndpointTeacher) and section.batch:
         return _batch_teacher(section, context)
     if isinstance(section, EndpointTeacher):
-        from distill.harvest_stage import price_of
+        from distill.harvest_stage import hedge_of, price_of
         from traces.teachers.endpoint import EndpointTeacher as Endpoint
 
         return Endpoint(
@@ -175,13 +175,11 @@ def make_teacher(loaded: LoadedRecipe, section: TeacherSection | None = None) ->
             model=section.model,
             revision=section.revision,
             api_key=os.environ[section.api_key_env] if section.api_key_env else None,
-            concurrency=section.concurrency,
-            retries=section.retries,
-            timeout_s=section.timeout_s,
-            idle_s=section.idle_s,
+            **section.model_dump(include={"concurrency", "retries", "timeout_s", "idle_s"}),
             profile=section.profile,
             stream=section.stream,
             price=price_of(section),
+            hedge=hedge_of(loaded.recipe, section),
             extra_body=section.extra_body,
             context=context,
             licence=section.licence,

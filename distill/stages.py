@@ -12,7 +12,7 @@ from distill.card import write_card
 from distill.curating import annotated, decide_by, pass_rates
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.judging import judged, latest, rungs
+from distill.judging import failed_opinions, judged, latest, rungs
 from distill.pairs import Pairs
 from distill.run import write_struct
 from distill.workers import scale_out
@@ -45,13 +45,17 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
 
 
 def retry_failed(job: Job) -> None:
-    """Have a finished harvest go on with the requests that failed, and what follows done again."""
+    """Have finished stages go on with the requests that failed, and what follows done again."""
     done = job.run.manifest.stages.get("harvest")
     failed = done.counts.get("failed", 0) if done else 0
+    opinions = failed_opinions(job)
     if failed:
         job.run.manifest.retried += 1
         job.say.note(f"{failed} requests failed: asking again")
-    elif done:
+    if opinions:
+        job.run.manifest.retried_opinions += 1
+        job.say.note(f"{opinions} requests to the judge failed: asking again")
+    if done and not failed and not opinions:
         job.say.note("no request failed: nothing to ask again")
 
 
@@ -159,7 +163,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
     """
     section = job.recipe.curate
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        ledger = annotated(job, store, lambda: Pairs(job.run.root))
+        ledger = annotated(job, store)
         decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
     check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))

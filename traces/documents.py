@@ -51,7 +51,8 @@ def find_files(patterns: Sequence[str], base: Path) -> list[Path]:
         path = base / Path(pattern).expanduser()
         files = [path] if path.is_file() else sorted(_matching(path))
         if not files:
-            raise DataError(f"no document is at {str(path)!r}")
+            hint = f"for the files of a folder write {str(path / '*')!r}" if path.is_dir() else ""
+            raise DataError(f"no document is at {str(path)!r}", hint)
         found |= dict.fromkeys(files)
     return list(found)
 

@@ -29,12 +29,17 @@ def fetch(source: str) -> bytes:
                 text = file.read(LIMIT_BYTES + 1)
     except (OSError, URLError, ValueError) as error:
         raise DataError(
-            f"{source}: cannot be read: {getattr(error, 'reason', None) or error}",
+            f"{source}: cannot be read: {_reason(error)}",
             "save the text to a file and name that",
         ) from error
     if not text.strip() or len(text) > LIMIT_BYTES:
         raise DataError(f"{source}: {'empty' if not text.strip() else 'larger than 10 MiB'}")
     return text
+
+
+def _reason(error: Exception) -> object:
+    """Of an address the reason, of a file the system's words without its name again."""
+    return getattr(error, "reason", None) or getattr(error, "strerror", None) or error
 
 
 def sha256(text: bytes) -> str:

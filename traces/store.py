@@ -188,19 +188,25 @@ class TraceStore:
         return dict(self._database.query(sql + " GROUP BY status ORDER BY status"))
 
     def traces(
-        self, *, latest: bool = True, status: str | None = None, key_prefix: str = ""
+        self,
+        *,
+        latest: bool = True,
+        status: str | None = None,
+        key_prefix: str = "",
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Trace]:
         """Traces in the order of insertion, a page in memory at a time.
 
-        `latest` takes only the highest attempt of each key. What is added after the first one was
-        read is left out.
+        `latest` takes only the highest attempt of each key, `part` (n, m) only the n-th of m parts,
+        from 0. What is added after the first one was read is left out.
 
         Raises:
             DataError: a row is damaged, named by its key.
         """
         (last,) = self._database.query("SELECT coalesce(max(seq), 0) FROM traces")[0]
+        first, end = (last * (part[0] + n) // part[1] for n in (0, 1))
         where = "seq <= ?"
-        parameters: list[Any] = [last]
+        parameters: list[Any] = [end]
         if status is not None:
             where += " AND status = ?"
             parameters.append(status)
@@ -211,7 +217,7 @@ class TraceStore:
             newer = "n.key = traces.key AND n.attempt > traces.attempt AND n.seq <= ?"
             where += f" AND NOT EXISTS (SELECT 1 FROM traces AS n WHERE {newer})"
             parameters.append(last)
-        for key, body in self._pages("traces", "key", where, parameters):
+        for key, body in self._pages("traces", "key", where, parameters, first):
             yield self._decode(body, Trace, f"trace {key}")
 
     def prompts(self) -> Iterator[Prompt]:
@@ -264,11 +270,10 @@ class TraceStore:
         return self._decode(rows[0][0], Score, f"the score of trace {key}") if rows else None
 
     def _pages(
-        self, table: str, name: str, where: str, parameters: Sequence[Any]
+        self, table: str, name: str, where: str, parameters: Sequence[Any], seq: int = 0
     ) -> Iterator[tuple[str, bytes]]:
         # By pages, not by an open cursor: that would keep the log from being folded back.
         sql = f"SELECT seq, {name}, body FROM {table} WHERE seq > ? AND {where}"
-        seq = 0
         while True:
             page = self._database.query(
                 f"{sql} ORDER BY seq LIMIT {_PAGE_ROWS}", (seq, *parameters)

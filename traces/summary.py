@@ -55,7 +55,7 @@ class Stats(msgspec.Struct, frozen=True):
     reasoning_share: float
     with_logprobs: int
     with_token_ids: int
-    cost_micro_usd: int
+    cost_micro_usd: int | None  # None where no trace knows its cost
     teachers: dict[str, TeacherStats]
 
 
@@ -72,7 +72,8 @@ def store_stats(path: Path) -> Stats:
         latest = store.attempts()
         for trace in store.traces(latest=False):
             attempts += 1
-            tally.cost_micro_usd += trace.cost_micro_usd or 0
+            if trace.cost_micro_usd is not None:
+                tally.cost_micro_usd = (tally.cost_micro_usd or 0) + trace.cost_micro_usd
             if trace.attempt == latest[trace.key]:
                 tally.add(trace)
         teachers = store.teachers()
@@ -104,7 +105,9 @@ def find_trace(path: Path, key_prefix: str) -> tuple[Prompt, Trace]:
         DataError: no key starts so, or several do: the first three are named.
     """
     with TraceStore.open(path, readonly=True) as store:
-        found = list(store.traces(key_prefix=key_prefix)) if key_prefix else []
+        if not key_prefix:
+            raise DataError(f"{path}: the key is empty", "give the start of a trace's key")
+        found = list(store.traces(key_prefix=key_prefix))
         if len(found) == 1:
             return store.prompt(found[0].prompt_id), found[0]
         if not found:
@@ -146,7 +149,8 @@ class _Tally:
         self.by_teacher: dict[str, Counter[str]] = {}
         self.tokens: list[int] = []
         self.reasoning_traces = self.reasoning_chars = self.all_chars = 0
-        self.with_logprobs = self.with_token_ids = self.cost_micro_usd = 0
+        self.with_logprobs = self.with_token_ids = 0
+        self.cost_micro_usd: int | None = None
 
     def add(self, trace: Trace) -> None:
         self.statuses[trace.status] += 1

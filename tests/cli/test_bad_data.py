@@ -148,6 +148,18 @@ def test_an_endpoint_that_refuses_stops_before_anything_is_written(
     assert not Path("runs").exists()
 
 
+def test_a_judge_that_refuses_is_named_as_the_judge(folder: Path, distill: Distill) -> None:
+    with FaultServer(lambda ask: error(401, "bad key")) as server:
+        judge = f"verify.judge.teacher={{kind: endpoint, base_url: '{server.url}', model: m}}"
+        code, out, err = distill("check", "r.yaml", "--set", judge)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: the judge: the endpoint {server.url}: HTTP 401: bad key\n"
+        "hint: check the key in the environment variable that "
+        "verify.judge.teacher.api_key_env names\n"
+    )
+
+
 def test_an_endpoint_that_is_not_there_stops_before_anything_is_written(
     folder: Path, distill: Distill
 ) -> None:

@@ -122,6 +122,28 @@ def test_a_recipe_that_is_not_there_gets_the_nearest_one(folder: Path, distill: 
     assert files(folder) == {}
 
 
+def test_a_folder_without_a_recipe_names_those_in_it(
+    folder: Path, distill: Distill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine/r.yaml").write_text(GOOD)
+    said = "no such recipe; the folder has no recipe.yaml, but"
+    assert distill("run", "mine").err.startswith(f"error: mine: {said} mine/r.yaml\n")
+    monkeypatch.chdir("mine")
+    for name in (".", "../mine"):
+        code, out, err = distill("run", name)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {name}: {said} ")
+
+
+def test_a_key_that_stands_in_an_option_is_not_repeated(folder: Path, distill: Distill) -> None:
+    Path("r.yaml").write_text(GOOD)
+    code, out, err = distill("run", "r.yaml", "--set", "teacher.api_key=sk-1234")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: --set teacher.api_key=***: teacher.api_key: unknown key")
+    assert "sk-1234" not in err
+
+
 @pytest.fixture
 def pipeline() -> None:
     pytest.importorskip("distill.pipeline", reason="needs distill.pipeline")

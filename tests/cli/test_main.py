@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from distill.cli import main
 from distill.cli import recipes as recipe_commands
 from distill.cli.main import TABLE
 from traces import errors
@@ -36,6 +37,10 @@ Distill = Callable[..., Any]
             "hint: see `distill run --help`\n",
         ),
         (["run"], "error: missing argument 'RECIPE'\nhint: see `distill run --help`\n"),
+        (
+            ["inspect", "x", "--trace"],
+            "error: option '--trace' requires an argument\nhint: see `distill inspect --help`\n",
+        ),
         (
             ["run", "x", "--seed", "one"],
             "error: invalid value for '--seed': 'one' is not a valid integer\n"
@@ -104,6 +109,12 @@ def test_our_errors_are_two_lines_and_their_exit_code(
             "hint: free some space; the same command resumes\n",
         ),
         (
+            PermissionError(errno.EACCES, "Permission denied", "/x/.my.html.123.tmp"),
+            2,
+            "error: /x/my.html: Permission denied\n"
+            "hint: choose a place that can be read and written\n",
+        ),
+        (
             PermissionError(errno.EACCES, "Permission denied", "/x/y"),
             2,
             "error: /x/y: Permission denied\n"
@@ -118,7 +129,7 @@ def test_our_errors_are_two_lines_and_their_exit_code(
         (
             KeyboardInterrupt(),
             130,
-            "\nerror: interrupted\nhint: the same command goes on from what is saved\n",
+            "\nerror: interrupted\nhint: nothing is saved: the same command begins anew\n",
         ),
     ],
 )  # fmt: skip
@@ -131,6 +142,19 @@ def test_what_the_user_can_mend_has_no_traceback(
 ) -> None:
     fail_with(monkeypatch, error)
     assert distill("recipes", "schema") == (code, "", err)
+
+
+@pytest.mark.parametrize(("args", "saves"), [
+    (["run", "r.yaml"], True), (["dedup", "a.jsonl"], False), (["verify", "a.jsonl"], False),
+    (["dedup", "a.jsonl", "--work", "w"], True), ([], False),
+])  # fmt: skip
+def test_only_a_command_that_saves_is_said_to_go_on(args: list[str], saves: bool) -> None:
+    assert main._saves(args) is saves
+
+
+@pytest.mark.parametrize("name", ["traces", "licence", "recipes"])
+def test_no_line_of_help_is_cut_off(distill: Distill, name: str) -> None:
+    assert "..." not in distill(name, "--help").out.partition("Commands:")[2]
 
 
 def test_a_bug_shows_its_traceback_and_says_that_it_is_one(

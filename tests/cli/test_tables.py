@@ -10,6 +10,7 @@ from distill.artifacts import (
     Manifest,
     ModelScore,
     RowReport,
+    StageRecord,
 )
 from distill.cli.tables import result_json, result_lines
 from distill.run import write_atomically, write_struct
@@ -80,3 +81,25 @@ def test_json_holds_the_same_figures(tmp_path: Path) -> None:
     assert found["funnel"]["kept"] == 113
     assert found["summary"] is SUMMARY
     assert found["report"] == f"{tmp_path}/report.html"
+
+
+def test_what_an_earlier_recipe_left_in_later_stages_is_not_shown(tmp_path: Path) -> None:
+    root = run_directory(tmp_path)
+    funnel = "funnel: 120 harvested - 4 truncated - 3 wrong = 113 kept"
+    teacher = "teacher: small-model (local), made of a LoRA adapter"
+    assert result_lines(root, None, "curate") == [teacher, funnel, f"run: {root}"]
+    assert result_lines(root, None, "harvest") == [teacher, f"run: {root}"]
+    found = result_json(root, None, [], "harvest")
+    assert (found["funnel"], found["report"]) == (None, None)
+
+
+def test_a_harvest_says_what_became_of_each_trace(tmp_path: Path) -> None:
+    counts = {"requested": 9, "reused": 2, "asked": 6, "not_asked": 0, "spared": 1}
+    stages = {
+        "harvest": StageRecord("f", "", 1, {}, {**counts, "by_status": {"ok": 4, "timeout": 2}}),
+        "train": StageRecord("f", "", 1),
+    }
+    write_struct(tmp_path / "manifest.json", Manifest("r", "1", "sha", "now", stages=stages))
+    said = "traces: 9 requested = 2 there before + 4 ok + 2 timeout + 1 not needed"
+    assert said in result_lines(tmp_path, None, "harvest")
+    assert list(result_json(tmp_path, None, [], "harvest")["stages"]) == ["harvest"]

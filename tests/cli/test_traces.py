@@ -76,6 +76,7 @@ def test_one_trace_is_shown_with_its_fate(distill: Distill, run: Path, command: 
     assert "decision  kept" in lines
     assert "--- prompt" in lines
     assert "--- answer" in lines
+    assert "--- reference" in lines
 
 
 def test_a_store_that_is_not_there_is_one_line(distill: Distill, tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_masks_are_json_too_and_what_is_not_there_is_said(distill: Distill, run:
         assert (code, out) == (2, "")
         assert "distill train RECIPE" in err
     assert distill("inspect", run, "--masks", "--limit", "-1").code == 2
+    assert distill("traces", "show", run, "").err.partition(": the key is empty\n")[1]
 
 
 def test_a_folder_without_a_store_is_no_store(distill: Distill, run: Path) -> None:

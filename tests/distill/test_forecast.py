@@ -50,6 +50,25 @@ def test_what_the_student_has_to_score_is_told_only_where_it_selects(folder: Pat
     assert not [one for one in plain.figures if one.name == "tokens for the student"]
 
 
+JUDGE = "verify.judge={teacher: {kind: endpoint, base_url: 'http://j/v1', model: j, price: %s}, %s}"
+
+
+def test_the_most_that_a_judge_can_cost_is_told(folder: Path) -> None:
+    price = "{prompt: 1, completion: 2}"
+    found = predict(JUDGE % (price, "max_tokens: 50, max_usd: 3"))
+    assert figure(found, "opinions of the judge", "bound").low == 2 * 20 * 4
+    sent = figure(found, "tokens to the judge", "bound").low
+    assert sent == 160 * (250 + 10 + 100)
+    cost = figure(found, "cost of the judge", "bound").low
+    assert cost == pytest.approx((160 * 360 * 1 + 160 * 50 * 2) / 1e6)
+    assert figure(found, "cap of the judge", "bound").low == 3
+    semantic = "curate.overlap.semantic={encoder: 'json:dumps', top: 3}"
+    more = predict(JUDGE % (price, "max_tokens: 50"), semantic)
+    assert figure(more, "opinions of the judge", "bound").low == 160 + 2 * 20 * 3
+    assert not [one for one in more.figures if one.name == "cap of the judge"]
+    assert not [one for one in predict().figures if "judge" in one.name]
+
+
 def figure(found: Forecast, name: str, basis: str) -> Figure:
     (match,) = [f for f in found.figures if f.name == name and f.basis == basis]
     return match
@@ -147,6 +166,17 @@ def test_what_a_stored_teacher_takes(folder: Path) -> None:
 def test_a_local_teacher_costs_nothing(folder: Path) -> None:
     found = predict("teacher={kind: solver}")
     assert figure(found, "cost of the teacher", "counted").low == 0
+
+
+def test_a_judge_has_a_bound_of_its_own(folder: Path) -> None:
+    judge = "{teacher: {kind: endpoint, base_url: 'http://x/v1', model: j%s}%s}"
+    found = predict(f"verify.judge={judge % ('', '')}")
+    assert figure(found, "opinions of the judge", "bound").low == 2 * 20 * 4
+    assert "max_usd" in figure(found, "cost of the judge", "unknown").note
+    capped = predict(
+        f"verify.judge={judge % (', price: {prompt: 1, completion: 2}', ', max_usd: 3')}"
+    )
+    assert figure(capped, "cap of the judge", "bound").low == 3
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from distill.artifacts import Manifest
-from distill.harvest_stage import budget_of, facts_of, licence_of, price_of
+from distill.harvest_stage import budget_of, facts_of, hedge_of, licence_of, price_of
 from distill.pipeline import run_pipeline
 from distill.progress import Silent
+from distill.recipe import EndpointTeacher
 from distill.recipe_file import LoadedRecipe, load_recipe
 from distill.run import read_struct
 from tests.fault_server import Answer, Ask, FaultServer, error, good
@@ -131,3 +132,23 @@ def test_failed_requests_of_a_finished_harvest_are_asked_again(tmp_path: Path) -
         assert len(seen) == 26
     with TraceStore.open(tmp_path / "run/harvest/traces.sqlite", readonly=True) as store:
         assert Counter(trace.attempt for trace in store.traces()) == {1: 22, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [
+        ((), 0.02),
+        ((PRICED,), 0.0),
+        (("teacher.api_key_env=KEY",), 0.0),
+        ((PRICED, "harvest.hedge=0.1"), 0.1),
+        (("harvest.hedge=0.1", "harvest.caps.requests=5"), 0.0),
+        (("harvest.caps.hours=5",), 0.02),
+        (("harvest.hedge=0",), 0.0),
+    ],
+)
+def test_second_copies_are_for_what_costs_nothing_unless_told(
+    tmp_path: Path, overrides: tuple[str, ...], share: float
+) -> None:
+    loaded = recipe(tmp_path, *overrides)
+    assert isinstance(loaded.recipe.teacher, EndpointTeacher)
+    assert hedge_of(loaded.recipe, loaded.recipe.teacher) == share

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distill.artifacts import Manifest
+from distill.pipeline import run_pipeline
 from distill.recipe_file import LoadedRecipe, load_recipe
 from distill.run import read_struct
 from tests.fault_server import Answer, Ask, FaultServer, error, good
@@ -153,6 +155,36 @@ def test_a_judge_that_refuses_ends_the_stage_and_the_same_command_goes_on(
         broken = False
         run(loaded, tmp_path / "run", upto="verify", say=Recorder())
     assert outcomes(tmp_path / "run")["open?"] == ["unknown", "right"]
+
+
+def test_a_single_request_that_failed_is_asked_again_on_request_only(tmp_path: Path) -> None:
+    judging: Counter[str] = Counter()
+    broken = True
+
+    def moody(ask: Ask) -> Answer:
+        judging["asked"] += "<candidate-" in ask.text
+        if broken and "open?" in ask.text and "<candidate-" in ask.text:
+            return error(500)
+        return behave(ask)
+
+    with FaultServer(moody) as server:
+        loaded = recipe(tmp_path, server.url)
+        options: dict[str, Any] = {"upto": "verify", "stopping": lambda: False}
+        run(loaded, tmp_path / "run", upto="verify")
+        assert outcomes(tmp_path / "run")["open?"] == ["unknown"]
+        asked, broken = judging["asked"], False
+        _, said = run(loaded, tmp_path / "run", upto="verify")
+        assert said.ran == []
+        again = Recorder()
+        run_pipeline(loaded, tmp_path / "run", retry_failed=True, say=again, **options)
+        assert again.ran == ["verify"]
+        assert "2 requests to the judge failed: asking again" in again.notes
+        assert judging["asked"] == asked + 2
+        assert outcomes(tmp_path / "run")["open?"] == ["unknown", "right"]
+        last = Recorder()
+        run_pipeline(loaded, tmp_path / "run", retry_failed=True, say=last, **options)
+        assert last.ran == []
+        assert "no request failed: nothing to ask again" in last.notes
 
 
 def test_rubrics_need_a_judge_whose_quotes_occur_in_the_answer(tmp_path: Path) -> None:

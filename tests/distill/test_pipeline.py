@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from distill.artifacts import Manifest, RowReport, StudentScore, TrainReport
-from distill.pipeline import STAGES, check
+from distill.artifacts import STAGES, Manifest, RowReport, StudentScore, TrainReport
+from distill.pipeline import check
 from distill.row_text import read_rows
 from distill.run import read_struct
 from tests.tiny_recipe import Recorder, run, tiny_recipe

@@ -57,6 +57,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"body": "x"}\n')
     with pytest.raises(DataError, match=r"no document is at .*nothing\*"):
         find_files(["nothing*"], tmp_path)
+    with pytest.raises(DataError) as caught:
+        find_files(["."], tmp_path)
+    assert "for the files of a folder write" in caught.value.hint
     for name, message in (("latin.txt", "not UTF-8 at byte 4"), ("rows.jsonl", "rows.jsonl:1")):
         with pytest.raises(DataError, match=message):
             list(read_documents([tmp_path / name], base=tmp_path))

@@ -82,7 +82,7 @@ def test_a_trace_is_found_by_the_start_of_its_key(path: Path) -> None:
     ("prefix", "message"),
     [
         ("zz", "no trace has a key that starts with 'zz'"),
-        ("", "no trace has a key that starts with ''"),
+        ("", "the key is empty"),
         ("aa", "2 keys start with 'aa': aa1, aa2"),
     ],
 )
@@ -90,3 +90,9 @@ def test_no_such_key_and_several_are_errors(path: Path, prefix: str, message: st
     with pytest.raises(DataError) as caught:
         find_trace(path, prefix)
     assert caught.value.message == f"{path}: {message}"
+
+
+def test_a_cost_that_no_trace_knows_is_not_nothing(tmp_path: Path) -> None:
+    with TraceStore.open(tmp_path / "s.sqlite") as store:
+        store.add(a_trace("aa1"))
+    assert store_stats(tmp_path / "s.sqlite").cost_micro_usd is None

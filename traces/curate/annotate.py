@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from traces.curate import ledger
 from traces.curate.ledger import Ledger, words
+from traces.curate.measure import COLUMNS, Measured, Reader, trace_text
 from traces.curate.overlap import Coverage, measure_overlaps, question_text
-from traces.curate.phrases import phrases
 from traces.errors import CountError
 from traces.record import Prompt, Trace, Verdict
 from traces.verify.check import NO_ANSWER
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 VERSION = 3
 SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
-_COMPRESSION_LEVEL = -1  # fast; loops show at any level
 
 
 class Item(NamedTuple):
@@ -30,33 +29,6 @@ class Item(NamedTuple):
     prompt: Prompt
     trace: Trace
     verdicts: tuple[Verdict, ...] | list[Verdict] = ()
-
-
-class _Row(NamedTuple):
-    """The columns of the ledger that one item gives."""
-
-    keys: str
-    prompt: str
-    domain: str
-    status: str
-    finish: str
-    flags: int
-    tokens: int
-    tail: int
-    repeated: float
-    repeated_masked: float
-    foreign: float
-    compression: float
-    branching: float
-    answer: int
-    steps: int
-    steps_reason: str
-
-
-def trace_text(trace: Trace) -> str:
-    """Reasoning, answer and tool calls, one after the other."""
-    calls = [str(call.get("function", call)) for call in trace.tool_calls]
-    return "\n".join(part for part in (trace.reasoning, trace.answer, *calls) if part)
 
 
 def annotate(
@@ -74,27 +46,60 @@ def annotate(
     Raises:
         CountError: two items have the same key.
     """
+    reader = Reader()
+    prompts: dict[str, Prompt] = {}
+    rows, verdicts = [], dict[str, Iterable[Verdict]]()
+    for item in items:
+        rows.append(reader.measure(item.prompt, item.trace))
+        prompts.setdefault(item.prompt.id, item.prompt)
+        verdicts[item.trace.key] = item.verdicts
+    return ledger_of(
+        rows,
+        verdicts,
+        prompts.values(),
+        evaluation_prompts=evaluation_prompts,
+        overlap_ngram=overlap_ngram,
+        floor=floor,
+        item_of=item_of,
+    )
+
+
+def ledger_of(
+    rows: Sequence[Measured],
+    verdicts: Mapping[str, Iterable[Verdict]],
+    prompts: Iterable[Prompt],
+    *,
+    evaluation_prompts: Iterable[Prompt],
+    overlap_ngram: int | None,
+    floor: float | None,
+    item_of: Callable[[str], Item],
+) -> Ledger:
+    """The ledger of traces that are measured, in their order, with their verdicts by key.
+
+    Raises:
+        CountError: two have the same key.
+    """
     from traces.curate.dedup import find_copies
 
-    reader = _Reader()
-    rows = [reader.row(item) for item in items]
     if len({row.keys for row in rows}) != len(rows):
         raise CountError(f"{len(rows)} traces share {len({row.keys for row in rows})} keys")
+    outcomes = [_outcomes(verdicts.get(row.keys, ())) for row in rows]
     covered: dict[str, Coverage] = {}
     if overlap_ngram is not None:
-        asked = list(reader.prompts.values())
-        covered = measure_overlaps(asked, evaluation_prompts, ngram=overlap_ngram)
-    sketches = np.array(reader.sketches, np.uint32).reshape(-1, 128)
+        covered = measure_overlaps(prompts, evaluation_prompts, ngram=overlap_ngram)
+    sketches = np.array([row.sketch for row in rows], np.uint32).reshape(-1, 128)
     copies = find_copies(
-        reader.digests,
+        [row.digest for row in rows],
         sketches,
-        best_first(rows),
+        best_first(rows, [answer for answer, _, _ in outcomes]),
         lambda number: compared(item_of(rows[number].keys))[0],
         floor,
     )
     none = Coverage("", 0.0, "", 0.0)
     overlaps = [covered.get(row.prompt, none) for row in rows]
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in _Row._fields}
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    for place, name in enumerate(("answer", "steps", "steps_reason")):
+        columns[name] = [outcome[place] for outcome in outcomes]
     kinds = {
         **dict.fromkeys(("flags", "answer", "steps"), np.uint8),
         **dict.fromkeys(("tokens", "tail"), np.int32),
@@ -129,7 +134,7 @@ def compared(item: Item) -> tuple[Text, U32]:
     return Text(text), found
 
 
-def best_first(rows: list[_Row]) -> list[int]:
+def best_first(rows: Sequence[Measured], answers: Sequence[int]) -> list[int]:
     """Rows with a text: whole before defective, right before unknown before wrong, then shorter."""
     grades = {ledger.RIGHT: 0, ledger.WRONG: 2}
     broken = ledger.FAILED | ledger.CUT | ledger.UNCLOSED | ledger.BLANK
@@ -138,73 +143,11 @@ def best_first(rows: list[_Row]) -> list[int]:
         some,
         key=lambda n: (
             rows[n].flags & broken > 0,
-            grades.get(rows[n].answer, 1),
+            grades.get(answers[n], 1),
             rows[n].tokens,
             rows[n].keys,
         ),
     )
-
-
-class _Reader:
-    """Reads items one by one; keeps their sketches, digests and distinct prompts."""
-
-    def __init__(self) -> None:
-        import zstandard
-
-        from traces.curate import scan
-
-        self._scan = scan
-        self._compress = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress
-        self.prompts: dict[str, Prompt] = {}
-        self._letters: dict[str, Any] = {}
-        self.digests: list[bytes] = []
-        self.sketches: list[Any] = []
-
-    def row(self, item: Item) -> _Row:
-        from traces.curate.characters import foreign_share
-        from traces.curate.dedup import SHORT_TOKENS, short_sketch
-
-        prompt, trace = item.prompt, item.trace
-        text, question = trace_text(trace), question_text(prompt)
-        if prompt.id not in self.prompts:
-            self.prompts[prompt.id] = prompt
-            self._letters[prompt.id] = self._scan.letters(question)
-        found, sketched = self._scan.scan(text)
-        short = bool(question) and found.tokens < SHORT_TOKENS
-        self.sketches.append(short_sketch(text, question) if short else sketched)
-        self.digests.append(self._scan.exact_hash(question, text))
-        data = text.encode("utf-8", "surrogatepass")
-        answer, steps, reason = _outcomes(item.verdicts)
-        return _Row(
-            *(
-                trace.key,
-                prompt.id,
-                prompt.domain,
-                trace.status,
-                trace.finish_reason,
-                _flags(trace, question),
-            ),
-            *(found.tokens, found.tail, found.repeated, found.repeated_masked),
-            foreign_share(found.letters, self._letters[prompt.id]),
-            len(data) / len(self._compress(data)) if data else 0.0,
-            found.branching,
-            *(answer, steps, reason),
-        )
-
-
-def _flags(trace: Trace, question: str) -> int:
-    found = sum(ledger.PHRASES[name] for name in phrases(question, trace.reasoning, trace.answer))
-    if trace.status not in ("ok", "truncated"):
-        found |= ledger.FAILED
-    if trace.status == "truncated" or trace.finish_reason == "length":
-        found |= ledger.CUT
-    if trace.answer is None:
-        found |= ledger.UNCLOSED
-    elif not trace.answer.strip() and not trace.tool_calls:
-        found |= ledger.BLANK
-    if not (trace.reasoning or "").strip():
-        found |= ledger.NO_REASONING
-    return found
 
 
 def _outcomes(verdicts: Iterable[Verdict]) -> tuple[int, int, str]:

@@ -84,18 +84,61 @@ def classify(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def copy_block(typing: Any, source: Any, index: Any, target: Any, place: Any) -> Any:
+def space_block(typing: Any, source: Any, index: Any, target: Any, place: Any) -> Any:
     """Copy 64 bytes of `source` to `target`, ASCII white space as plain spaces."""
 
+    def change(builder: Any, value: Any) -> Any:
+        return builder.select(_is_space(builder, value), _constant(32), value)
+
+    return types.void(source, types.intp, target, types.intp), _copy(change)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lower_block(typing: Any, source: Any, index: Any, target: Any, place: Any) -> Any:
+    """Copy 64 bytes of `source` to `target`, ASCII letters as small ones."""
+
+    def change(builder: Any, value: Any) -> Any:
+        small = builder.or_(value, _constant(32))
+        return builder.select(_between(builder, small, 97, 26), small, value)
+
+    return types.void(source, types.intp, target, types.intp), _copy(change)
+
+
+def _copy(change: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         start = _pointer(context, builder, signature.args[0], given[:2], _BYTES)
         end = _pointer(context, builder, signature.args[2], given[2:], _BYTES)
-        value = builder.load(start, align=1)
-        value = builder.select(_is_space(builder, value), _constant(32), value)
-        builder.store(value, end, align=1)
+        builder.store(change(builder, builder.load(start, align=1)), end, align=1)
         return context.get_dummy_value()
 
-    return types.void(source, types.intp, target, types.intp), generate
+    return generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def equal_block(typing: Any, array: Any, index: Any, byte: Any) -> Any:
+    """Which of the 64 bytes from `index` on are `byte`, u64, the first one's bit lowest."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        where = _pointer(context, builder, signature.args[0], given[:2], _BYTES)
+        one = builder.insert_element(_constant(0), given[2], ir.Constant(ir.IntType(32), 0))
+        every = builder.shuffle_vector(
+            one, one, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK)
+        )
+        same = builder.icmp_unsigned("==", builder.load(where, align=1), every)
+        return builder.bitcast(same, ir.IntType(BLOCK))
+
+    return types.uint64(array, types.intp, types.uint8), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def last_bit(typing: Any, bits: Any) -> Any:
+    """The place of the highest bit of a u64 that is set, i64; of 0 it is -1."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        above = builder.ctlz(given[0], ir.Constant(ir.IntType(1), 0))
+        return builder.sub(ir.Constant(ir.IntType(BLOCK), BLOCK - 1), above)
+
+    return types.int64(types.uint64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

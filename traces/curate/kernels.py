@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from traces.curate.blocks import BLOCK, classify, copy_block, kernel, load
+from traces.curate.blocks import BLOCK, classify, equal_block, kernel, last_bit, space_block
 from traces.curate.lexer import add_wide, character, read_tokens
 from traces.curate.pairs import index, roll
 
@@ -54,8 +54,44 @@ def count_distinct(grams: Any) -> Any:
 def sketch(grams: Any) -> Any:
     """Fast Similarity Sketch of a set, u32 [128]; repeated grams make no difference."""
     places = np.full(128, np.uint64(_EMPTY))
-    turn, left = 0, len(grams)
-    while turn < 256 and left:
+    for gram in grams:
+        _put(places, gram)
+    return _filled(places, grams)
+
+
+@kernel
+def sketch_tokens(hashes: Any, ngram: int) -> Any:
+    """The sketch of the n-grams of tokens, which are one n-gram where they are fewer."""
+    size = min(ngram, max(len(hashes), 1))
+    places = np.full(128, np.uint64(_EMPTY))
+    leaving, total = np.uint64(1), np.uint64(0)
+    for value in hashes[:size]:
+        total = total * np.uint64(_A) + value
+        leaving *= np.uint64(_A)
+    for start in range(len(hashes) - size):
+        _put(places, total)
+        total = total * np.uint64(_A) + (hashes[start + size] - hashes[start] * leaving)
+    if len(hashes):
+        _put(places, total)
+    if (places == np.uint64(_EMPTY)).any():
+        return _filled(places, roll(hashes, size))
+    return _filled(places, hashes[:0])
+
+
+@kernel
+def _put(places: Any, gram: Any) -> None:
+    """The first turn of a sketch, which is the only one for most texts."""
+    value = (gram ^ (gram >> np.uint64(32))) * np.uint64(_B)
+    value ^= value >> np.uint64(29)
+    place = value & np.uint64(127)
+    places[place] = min(places[place], value >> np.uint64(16))
+
+
+@kernel
+def _filled(places: Any, grams: Any) -> Any:
+    """The sketch, its empty places filled in later turns; empty without grams."""
+    turn = 1
+    while len(grams) and (places == np.uint64(_EMPTY)).any():
         seed = np.uint64(turn + 1) * np.uint64(_C)
         for gram in grams:
             value = (gram ^ seed) * np.uint64(_B)
@@ -65,7 +101,6 @@ def sketch(grams: Any) -> Any:
             place = value & np.uint64(127) if turn < 128 else np.uint64(turn - 128)
             rank = (np.uint64(turn) << np.uint64(48)) | (value >> np.uint64(16))
             places[place] = min(places[place], rank)
-        left = (places == np.uint64(_EMPTY)).sum()
         turn += 1
     found = np.empty(128, np.uint32)
     for number in range(128):
@@ -77,7 +112,7 @@ def sketch(grams: Any) -> Any:
 def sketch_text(data: Any, size: int, table: Any, ngram: int) -> Any:
     """The number of tokens of a text, and the sketch of its n-grams. `data` as in `read_tokens`."""
     hashes, _, _ = tokens_of(data, size, table)
-    return len(hashes), sketch(roll(hashes, min(ngram, max(len(hashes), 1))))
+    return len(hashes), sketch_tokens(hashes, ngram)
 
 
 @kernel
@@ -97,22 +132,25 @@ def tokens_of(data: Any, size: int, table: Any) -> Any:
 
 
 @kernel
-def survey(data: Any, size: int, table: Any, words: Any, ngram: int, tail: Any) -> Any:
-    """Hashes of the tokens, their number among `words`, how many n-grams are different, how many of
-    those with numbers masked, how many characters the periodic tail has, letters by script.
+def survey(
+    data: Any, size: int, table: Any, words: Any, loop_ngram: int, tail: Any, ngram: int
+) -> Any:
+    """The number of tokens, of those among `words`, of different n-grams, of the same with numbers
+    masked, of characters of the periodic tail; letters by script; the sketch.
 
-    `tail`: key, tries and repeats of `periodic_tail`.
+    `tail`: key, tries and repeats of `periodic_tail`. `ngram` of 0 leaves the sketch out.
     """
     hashes, numbers, scripts = tokens_of(data, size, table)
     met = 0
     for word in words:
         for value in hashes:
             met += value == word
-    plain = masked = count_distinct(roll(hashes, ngram))
+    plain = masked = count_distinct(roll(hashes, loop_ngram))
     if numbers.any():
-        masked = count_distinct(roll(mask_numbers(hashes, numbers), ngram))
+        masked = count_distinct(roll(mask_numbers(hashes, numbers), loop_ngram))
     period = periodic_tail(data, size, table, tail[0], tail[1], tail[2])
-    return hashes, met, plain, masked, period, scripts
+    found = sketch_tokens(hashes, ngram) if ngram else np.empty(0, np.uint32)
+    return len(hashes), met, plain, masked, period, scripts, found
 
 
 @kernel
@@ -138,23 +176,35 @@ def periodic_tail(data: Any, size: int, table: Any, key: int, tries: int, repeat
         characters += data[size - needed] & 0xC0 != 0x80
     if characters < key:
         return 0
-    longest, end = 0, load(data, size - 8)
-    for period in range(1, size - needed + 1):
-        if load(data, size - 8 - period) != end:
-            continue
-        same = 8
-        while same < size - period and data[size - 1 - same] == data[size - 1 - same - period]:
-            same += 1
-        if same >= needed:
-            if same + period >= repeats * period:
-                longest = max(longest, same + period)
-            tries -= 1
-            if tries == 0 or longest == size:
-                break
+    longest, top = 0, size
+    while top > needed and tries and longest < size:
+        base = max(needed, top - BLOCK)
+        bits = _matches(data, base - 1, size) & (np.uint64(_EMPTY) >> np.uint64(64 - (top - base)))
+        top = base
+        while bits and tries and longest < size:
+            place = last_bit(bits)
+            bits ^= np.uint64(1) << np.uint64(place)
+            period = size - base - place
+            same = 4
+            while same < size - period and data[size - 1 - same] == data[size - 1 - same - period]:
+                same += 1
+            if same >= needed:
+                tries -= 1
+                if same + period >= repeats * period:
+                    longest = max(longest, same + period)
     count = 0
     for place in range(size - longest, size):
         count += data[place] & 0xC0 != 0x80
     return count
+
+
+@kernel
+def _matches(data: Any, index: int, size: int) -> Any:
+    """Of the 64 bytes from `index` on those that end what the last four of `size` bytes are."""
+    bits = equal_block(data, index, data[size - 1])
+    for back in range(1, 4):
+        bits &= equal_block(data, index - back, data[size - 1 - back])
+    return bits
 
 
 @kernel
@@ -192,6 +242,6 @@ def collapse(data: Any, size: int, table: Any, out: Any) -> Any:
                 out[count] = 32 if (wide >> bit) & np.uint64(1) else data[base + place]
                 count += 1 - np.int64((gone >> bit) & np.uint64(1))
         else:
-            copy_block(data, base, out, count)
+            space_block(data, base, out, count)
             count += min(BLOCK, size - base)
     return count - 1 if count and out[count - 1] == 32 else count

@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from traces.curate.blocks import BLOCK, classify, count_bits, first_bit, kernel, load
+from traces.curate.blocks import (
+    BLOCK,
+    PADDING,
+    classify,
+    count_bits,
+    first_bit,
+    kernel,
+    load,
+    lower_block,
+)
 
 _A = 0x9E3779B97F4A7C15
 _B = 0xBF58476D1CE4E5B9
-_C = 0x94D049BB133111EB
 _WIDE = 0x8080808080808080
-_SMALL = 0x2020202020202020  # the bit that makes ASCII letters small; all digits have it
 
 
 @kernel
@@ -30,42 +37,47 @@ def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scr
     `traces.curate.characters`; `hashes` u64 and `numbers` u8 of `size` places at least; `scripts`
     i64 [13]. Returns the number of tokens.
     """
-    starts, ends = np.empty(size, np.int32), np.empty(size, np.int32)
-    count = _find_tokens(data, size, table, starts, ends, scripts)
+    starts, ends = np.empty(size + 8, np.int32), np.empty(size + 8, np.int32)
+    small = np.empty(size + PADDING, np.uint8)
+    count = _find_tokens(data, size, table, small, starts, ends, scripts)
     for index in range(count):
         start, end = starts[index], ends[index]
-        first = data[start]
-        number = np.uint8(first - np.uint8(48)) < 10
-        letter = np.uint8((first | np.uint8(32)) - np.uint8(97)) < 26
-        small = np.uint64(_SMALL) * np.uint64(letter | number)
         gone = np.uint64(64 - 8 * min(end - start, 8))
-        value = (load(data, start) << gone) >> gone
+        value = (load(small, start) << gone) >> gone
+        number = np.uint8(np.uint8(value) - np.uint8(48)) < 10
         wide = value
-        value |= small >> gone
-        for at in range(start + 8, end, 8):
-            gone = np.uint64(64 - 8 * min(end - at, 8))
-            part = (load(data, at) << gone) >> gone
-            wide |= part
-            value = _absorb(value, part | (small >> gone))
+        if end - start > 8:
+            for at in range(start + 8, end, 8):
+                gone = np.uint64(64 - 8 * min(end - at, 8))
+                part = (load(small, at) << gone) >> gone
+                wide |= part
+                value = _absorb(value, part)
         if wide & np.uint64(_WIDE):
             value = _hash_wide(data, start, end, table)
             number = _is_digit(data, start, table)
         value *= np.uint64(_A)
         value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
-        hashes[index] = (value ^ (value >> np.uint64(29))) * np.uint64(_C)
+        hashes[index] = value ^ (value >> np.uint64(29))
         numbers[index] = number
     return count
 
 
 @kernel
-def _find_tokens(data: Any, size: int, table: Any, starts: Any, ends: Any, scripts: Any) -> int:
-    """The first byte of each token, and the first one behind it; returns how many there are."""
+def _find_tokens(
+    data: Any, size: int, table: Any, small: Any, starts: Any, ends: Any, scripts: Any
+) -> int:
+    """The first byte of each token, and the first one behind it; returns how many there are.
+
+    Writes the text with small ASCII letters to `small`. `starts` and `ends` have eight places more
+    than there are tokens.
+    """
     begun, ended, fraction = 0, 0, -1
     one, last = np.uint64(1), np.uint64(63)
     word_before, number_before, token_before = np.uint64(0), np.uint64(0), np.uint64(0)
     split = np.uint64(0)
     for base in range(0, size + 1, BLOCK):
         letters, digits, spaces, dots, high = classify(data, base)
+        lower_block(data, base, small, base)
         scripts[0] += count_bits(letters)
         inner = np.uint64(0)
         if high:
@@ -89,18 +101,23 @@ def _find_tokens(data: Any, size: int, table: Any, starts: Any, ends: Any, scrip
                 joined |= np.uint64(3) << np.uint64(at - base)
                 split = np.uint64(at == base + 63)
         token = ~spaces
-        bits = token & ~joined
-        while bits:
-            starts[begun] = base + first_bit(bits)
-            begun += 1
-            bits &= bits - one
-        bits = ((token << one) | token_before) & ~joined
-        while bits:
-            ends[ended] = base + first_bit(bits)
-            ended += 1
-            bits &= bits - one
+        begun = _write_places(token & ~joined, base, starts, begun)
+        ended = _write_places(((token << one) | token_before) & ~joined, base, ends, ended)
         word_before, number_before, token_before = word >> last, number >> last, token >> last
     return begun
+
+
+@kernel
+def _write_places(bits: Any, base: int, places: Any, count: int) -> Any:
+    """Write where `bits` are set, eight at a time: so how many there are is no branch to guess."""
+    total = count + count_bits(bits)
+    while True:
+        for offset in range(8):
+            places[count + offset] = base + first_bit(bits)
+            bits &= bits - np.uint64(1)
+        count += 8
+        if bits == 0:
+            return total
 
 
 @kernel

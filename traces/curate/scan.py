@@ -62,29 +62,24 @@ class Tokens(NamedTuple):
 
 def measure(text: str) -> Measures:
     """What the cheap rules need of `text`."""
-    return _survey(text)[0]
+    return _survey(text, 0)[0]
 
 
 def scan(text: str) -> tuple[Measures, U32]:
     """As `measure`, with the sketch of the 5-grams, u32 [128], from the same pass."""
-    found, hashes = _survey(text)
-    return found, kernels.sketch(pairs.roll(hashes, _size(hashes)))
+    return _survey(text, NGRAM)
 
 
-def _survey(text: str) -> tuple[Measures, U64]:
-    hashes, doubts, different, masked, tail, by_script = kernels.survey(
-        *_data(text), _branching(), LOOP_NGRAM, (TAIL_KEY, TAIL_TRIES, TAIL_REPEATS)
+def _survey(text: str, ngram: int) -> tuple[Measures, U32]:
+    count, doubts, different, masked, tail, by_script, found = kernels.survey(
+        *_data(text), _branching(), LOOP_NGRAM, (TAIL_KEY, TAIL_TRIES, TAIL_REPEATS), ngram
     )
-    grams = max(1, len(hashes) - LOOP_NGRAM + 1)
-    some = len(hashes) >= LOOP_NGRAM
-    return Measures(
-        len(hashes),
-        1.0 - different / grams if some else 0.0,
-        1.0 - masked / grams if some else 0.0,
-        tail,
-        by_script,
-        doubts * 1000 / max(len(hashes), 1),
-    ), hashes
+    grams = count - LOOP_NGRAM + 1
+    repeated, repeated_masked = 0.0, 0.0
+    if grams > 0:
+        repeated, repeated_masked = 1.0 - different / grams, 1.0 - masked / grams
+    rate = doubts * 1000 / max(count, 1)
+    return Measures(count, repeated, repeated_masked, tail, by_script, rate), found
 
 
 @functools.cache

@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     stamps: dict[str, tuple[int, int]]
     field: str
     threshold: float
-    version: int = 3
+    version: int = 4
 
 
 def phases(folder: Path, plan: Plan) -> list[Phase]:

@@ -2,8 +2,8 @@
 
 The width follows CUBIC (RFC 9438) with requests for segments: slow start, one cut in each epoch of
 congestion, and a return that is fast at first, slow around the width at which the endpoint was
-busy, and then looks for more. A busy endpoint is felt through its replies; one that answers nothing
-but errors is left alone but for single probes.
+busy, and then looks for more. A busy endpoint is felt through its replies, or through the time that
+they take (`gradient`); one that answers nothing but errors is left alone but for single probes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+
+from traces.teachers.gradient import Gradient
 
 CUT = 0.85
 """The share of its concurrency that an endpoint keeps after it said that it is busy."""
@@ -41,6 +43,7 @@ class Admission:
         *,
         start: int = START,
         probe_s: float = 0.5,
+        gradient: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ceiling = ceiling
@@ -52,6 +55,8 @@ class Admission:
         """Whether nobody answered when a connection was last tried."""
         self.tripped_at: float | None = None
         """When the outage began that is going on."""
+        self.gradient = Gradient(clock) if gradient else None
+        """Sees queues by the time that tokens take; None where the endpoint tells of them."""
         self._clock = clock
         self._threshold = float(ceiling)
         self._peak, self._cut_at = float(ceiling), clock()
@@ -86,6 +91,8 @@ class Admission:
         if self._closed:
             return None
         self.in_flight += 1
+        if self.gradient is not None:
+            self.gradient.entered()
         if self._allowed is not None:
             self._allowed -= 1
         if self.in_flight >= self.places:
@@ -128,7 +135,7 @@ class Admission:
         if not self._crowded:
             return
         self._crowded -= 1
-        if self._clock() < self._held_until:
+        if self._held:
             return
         wider = self.width + 1.0
         if self.width >= self._threshold:
@@ -140,7 +147,7 @@ class Admission:
         """Widen by the time that passed since the last call, in slow start and while full."""
         now = self._clock()
         passed_s, self._grown_at = min(0.1, now - self._grown_at), now
-        if now < self._held_until:
+        if self._held:
             return
         ceiling = min(self._threshold, float(self.ceiling))
         if (
@@ -151,6 +158,21 @@ class Admission:
         ):
             self.width = min(ceiling, self.width * 2.0 ** (passed_s / DOUBLE_S))
             self._wake()
+
+    def served(self, took_s: float, tokens: int) -> None:
+        """An answer of so many tokens took so long."""
+        if self.gradient is None or self.tripped_at is not None:
+            return
+        wanted = self.gradient.served(took_s, tokens, self.width, self.in_flight)
+        if wanted is not None:
+            self.width = max(1.0, min(float(self.ceiling), wanted))
+            self._wake()
+
+    @property
+    def _held(self) -> bool:
+        """Whether the width is not to grow by itself just now."""
+        holding = self.gradient is not None and self.gradient.holding
+        return holding or self._clock() < self._held_until
 
     def hold(self, seconds: float) -> None:
         """Do not widen for so long: requests wait inside the endpoint."""

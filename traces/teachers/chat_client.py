@@ -12,6 +12,7 @@ import msgspec
 from yarl import URL
 
 from traces.errors import TeacherError
+from traces.teachers import wire
 from traces.teachers.chat_json import decode
 from traces.teachers.chat_reply import Reply, read_reply
 from traces.teachers.deadlines import Deadline, Deadlines
@@ -154,6 +155,12 @@ class ChatClient:
         """
         assert self._sessions, "the client is not open"
         path = self._path()
+        if not wire.KNOWN:
+            session = self._sessions[0]
+            sent = session.post(
+                self._url(path), data=body, allow_redirects=False, proxy=self._proxy
+            )
+            return await self._read(sent, self._timeout_s)
         for number, session in enumerate(self._sessions):
             page = self._pages.get((number, path))
             if page is None:

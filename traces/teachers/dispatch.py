@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import re
@@ -15,6 +14,7 @@ import msgspec
 
 from traces.teachers.admission import MOVED
 from traces.teachers.chat_reply import Reply
+from traces.teachers.hedge import Flight, Hedge
 from traces.teachers.lanes import Lane, choose
 from traces.teachers.protocol import Request, Withdraw
 from traces.teachers.retry import Failure, full_jitter_s, pause_s
@@ -42,36 +42,38 @@ class Patience(msgspec.Struct, frozen=True):
     backoff_s: float
     backoff_max_s: float
     jitter_seed: int
+    hedge: float = 0.0
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """What became of one request: its reply or last failure, None if it was never sent.
 
-    `billable` counts earlier replies that broke off and may have been paid for.
+    `billable` counts other replies to it, broken or cut off, that may have been paid for.
     """
 
     result: Reply | Failure | None
     billable: int = 0
+    flags: tuple[str, ...] = ()
 
 
 class Dispatch:
-    """One spell of work with the endpoints of one teacher, inside one event loop."""
+    """One spell of work with a teacher's endpoints, in one event loop."""
 
     gave_up: Failure | None = None
     """The refusal that ended the work."""
     alike = 0
     """How many times in a row it came."""
     withdrawn: set[str]
-    """Keys of requests that were cancelled because nobody wants them any more."""
+    """Keys of requests that were cancelled as nobody wants them any more."""
 
     def __init__(self, lanes: Sequence[Lane], patience: Patience) -> None:
         self.lanes = lanes
         self._patience = patience
         self._rng = random.Random(patience.jitter_seed)
         self._halt = asyncio.Event()
+        self._hedge = Hedge(lanes, patience.hedge)
         self._waiting_to_retry = 0
         self._reason = ""
-        self._numbers = itertools.count()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.withdrawn = set()
 
@@ -82,41 +84,60 @@ class Dispatch:
 
         `home` is the number of its prompt, `tokens` how many it may take of a rate limit.
         """
-        loop, number = asyncio.get_running_loop(), next(self._numbers)
-        started, broken, busy, billable = loop.time(), 0, 0, 0
-        last: Failure | None = None
-        while True:
+        number, flight = self._hedge.begin(body, top_logprobs)
+        try:
+            result = await self._ask(number, flight, home, tokens)
+        except asyncio.CancelledError:
+            if flight.won is None:
+                raise
+            result = flight.won
+        finally:
+            self._hedge.end(number)
+        return Delivery(result, flight.billable, flight.flags)
+
+    async def _ask(
+        self, number: int, flight: Flight, home: int, tokens: int
+    ) -> Reply | Failure | None:
+        """The reply, or the last failure; None if it was never sent."""
+        loop, last = asyncio.get_running_loop(), None
+        started, broken, busy = loop.time(), 0, 0
+        while flight.won is None:
             lane = choose(self.lanes, home, self._rng)
             epoch = await lane.gate.enter()
             if epoch == MOVED:
                 continue
             if epoch is None:
-                return Delivery(last, billable - (last is not None and last.billable))
+                flight.billable -= last is not None and last.billable
+                return last
+            flight.lane, flight.sent_at = lane, loop.time()
             try:
-                result = await lane.send(body, top_logprobs)
+                result = await lane.send(flight.body, flight.top_logprobs)
             finally:
                 lane.gate.leave()
             self._heed(lane, result, tokens)
             if isinstance(result, Reply):
                 lane.gate.succeeded()
-                return Delivery(result, billable)
-            last = result
+                self._hedge.answered(flight, loop.time())
+                lane.gate.served(loop.time() - flight.sent_at, result.usage.completion)
+                return result
+            flight.sent_at, last = None, result
             if result.kind == "busy":
                 busy += 1
                 waited = loop.time() - started
                 if busy > self._patience.retries * BUSY_FACTOR or waited > self._patience.busy_s:
-                    return Delivery(last, billable)
+                    return last
                 self._pause(lane, epoch, result)
             elif result.kind == "broken" and lane.gate.broken(number):
                 if self._outage_too_long(result):
-                    return Delivery(last, billable)
-                billable += result.billable
+                    return last
+                flight.billable += result.billable
             else:
                 broken += 1
                 if result.kind in ("refused", "changed") or broken > self._patience.retries:
-                    return Delivery(last, billable)
-                billable += result.billable
+                    return last
+                flight.billable += result.billable
                 await self._back_off(broken - 1)
+        return flight.won
 
     async def work(
         self,
@@ -161,6 +182,8 @@ class Dispatch:
                         task.add_done_callback(partial(done, request.key))
                 if not self._tasks and not more:
                     break
+                if not more and not self._halt.is_set():
+                    self._send_copies()
                 finished.clear()
                 await finished.wait()
         finally:
@@ -169,6 +192,7 @@ class Dispatch:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._hedge.stop()
         if errors:
             raise errors[0]
 
@@ -204,6 +228,12 @@ class Dispatch:
         most = 2 * self._patience.concurrency * len(self.lanes)
         return tasks - self._waiting_to_retry < places and tasks < most
 
+    def _send_copies(self) -> None:
+        """Ask twice for what takes too long, when there is nothing else to ask for."""
+        if len(self._tasks) < self._patience.concurrency * len(self.lanes):
+            self._hedge.look(asyncio.get_running_loop().time())
+            self.note(self._hedge.changed)
+
     def _withdraw(self, key: str) -> None:
         if task := self._tasks.get(key):
             self.withdrawn.add(key)
@@ -227,6 +257,8 @@ class Dispatch:
         if failure.http_status == 0:  # nobody is there: the width is not to blame
             cuts += 1
             lane.gate.lost()
+        else:
+            lane.gate.gradient = None  # it says itself when it has enough
         limits = self._patience.backoff_s, self._patience.backoff_max_s
         wait_s = pause_s(asked, cuts, *limits, self._rng)
         if lane.gate.busy(epoch, wait_s, asked=asked is not None) and wait_s > 0:

@@ -63,6 +63,7 @@ class EndpointTeacher:
         backoff_s: First delay before a broken reply is asked for again; doubles, with full jitter.
         backoff_max_s: The longest delay, also where the endpoint asks for a longer one.
         jitter_seed: Seed of the delays.
+        hedge: Share of the requests that may be sent twice when the last ones take too long.
 
     Raises:
         TeacherError: the address or the key cannot be used.
@@ -94,6 +95,7 @@ class EndpointTeacher:
         backoff_s: float = 0.3,
         backoff_max_s: float = 60.0,
         jitter_seed: int = 0,
+        hedge: float = 0.0,
     ) -> None:
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         found = [find_profile(profile, address_of(url)) for url in urls]
@@ -110,6 +112,7 @@ class EndpointTeacher:
             backoff_s,
             backoff_max_s,
             jitter_seed,
+            hedge,
         )
         self._fidelity = max(fidelity, *(p.fidelity for p in found), key=FIDELITIES.index)
         self.price = price
@@ -221,7 +224,10 @@ class EndpointTeacher:
         return [self._lane(*pair) for pair in zip(self._clients, canaries, strict=True)]
 
     def _lane(self, client: ChatClient, canary: Canary | None = None) -> Lane:
-        gate = Admission(self._patience.concurrency, probe_s=self._patience.backoff_s)
+        silent = not client.profile.waiting_metric  # its metrics do not tell of a queue
+        gate = Admission(
+            self._patience.concurrency, probe_s=self._patience.backoff_s, gradient=silent
+        )
         send = client.chat if canary is None else Watch(client, self.record.model, canary).send
         return Lane(str(client.base_url), send, gate)
 

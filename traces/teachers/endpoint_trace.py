@@ -39,7 +39,7 @@ def make_trace(
         sampling=request.sampling,
         fidelity=fidelity,
         cost_micro_usd=_cost(request, delivery, price),
-        flags=("earlier_replies_lost",) if delivery.billable else (),
+        flags=(("earlier_replies_lost",) if delivery.billable else ()) + delivery.flags,
         started_us=started_us,
         finished_us=started_us + took_us,
     )

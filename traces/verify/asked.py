@@ -39,6 +39,7 @@ _UNITS = {
 }  # fmt: skip
 _FACTOR = re.compile(r"\bfactor(?:i[sz]e|ed|ing)?\b(?! of)", re.I)
 _EXPAND = re.compile(r"\bexpand(?:ed)?\b|\bmultiply out\b", re.I)
+_ROUND = re.compile(r"\bround(?:ed|ing)?(?: off)?:? \\?\$?-?\d", re.I)
 _PRIMES = re.compile(r"\bproduct of (?:its |powers of )?primes?\b|\bprime factori[sz]ation", re.I)
 _POWERS = re.compile(r"(\d{1,18})(?:\s?(?:\^|\*\*)\s?\{?\s?(\d{1,3})\s?\}?)?")
 _TIMES = re.compile(r"\s*(?:\\cdot|\\times|\*(?!\*)|\u00b7)\s*")
@@ -90,6 +91,13 @@ def wants_exact(question: str) -> bool:
     return "exact" in question.lower()
 
 
+def left_unrounded(answer: Fraction, asked: Precision, question: str) -> bool:
+    """Whether the task is to round a number and the answer is not at that precision."""
+    if asked.places is None or not _ROUND.search(question):
+        return False
+    return (answer * Fraction(10) ** asked.places).denominator > 1
+
+
 def rounded_alike(gold: Fraction, answer: Fraction, asked: Precision) -> bool:
     """Whether both are the same number at the precision asked for (halves go either way)."""
     places = asked.places
@@ -128,6 +136,11 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
     if _EXPAND.search(question) and not _PRODUCT.search(gold):
         return "not expanded" if _PRODUCT.search(answer) else ""
     return ""
+
+
+def wants_lowest(question: str) -> bool:
+    """Whether it asks for lowest terms."""
+    return bool(_LOWEST.search(question))
 
 
 def wants_factors(gold: str, question: str) -> bool:

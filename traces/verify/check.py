@@ -30,7 +30,8 @@ class Pending(NamedTuple):
 
     `how`: `same`, one with one; `in order` and `any order`, one a line on both sides, pairwise;
     `up to a constant`, functions whose difference must not depend on a variable; `factored`, one
-    with one, and the answer must be factored as far as the gold.
+    with one, and the answer must be factored as far as the gold; `family`, rules in the integer k
+    whose values are compared as sets.
     """
 
     gold: str

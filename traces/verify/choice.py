@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,7 +11,7 @@ from traces.record import Outcome
 from traces.verify.check import Check
 from traces.verify.text import canonical
 
-VERIFIER = "choice@2"
+VERIFIER = "choice@3"
 _WORD = re.compile(r"[A-Za-z]{2,}|(?<![A-Za-z])(?:a|i)(?![A-Za-z])")
 _WRAP = re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf)\s?\{([^{}]*)\}")
 _LEADING = re.compile(
@@ -20,6 +21,8 @@ _LIST = re.compile(
     r"^[*_(\[{\s]*[A-Ja-j](?:[*_)\]}\s]*(?:,|;|&|\band\b|\s)[*_(\[{\s]*[A-Ja-j])*[*_)\]}.\s]*$"
 )
 _RUN = re.compile(r"[A-J]{2,5}")
+_ARTICLE = re.compile(r"^(?:the|an?) ")
+_PARTS = re.compile(r",\s*(?:and\s)?|;\s*|\sand\s")
 _OR = re.compile(r"\bor\b|/", re.IGNORECASE)
 _LABEL = re.compile(r"(?<![A-Za-z])[A-Ja-j](?![A-Za-z])")
 _CAPITAL = re.compile(
@@ -48,15 +51,14 @@ def labels_of(answer: str, choices: Mapping[str, str]) -> frozenset[str]:
     something else of it ("all but B"), or one with another choice's text. "or" between two labels
     names both, so a hedge is never one label.
     """
-    text = _WRAP.sub(r"\1", answer).replace("$", " ").strip()
+    text = unicodedata.normalize("NFKC", _WRAP.sub(r"\1", answer)).replace("$", " ").strip()
     if _LIST.match(text):
         return frozenset(label.upper() for label in _LABEL.findall(text.replace(" and ", ",")))
     if _RUN.fullmatch(text) and list(text) == sorted(set(text)):
         return frozenset(text)
     said = canonical(text)
-    by_text = [label for label, value in choices.items() if value and canonical(value) == said]
-    if by_text:
-        return frozenset(label.upper() for label in by_text[:1])
+    if by_text := _by_text(said, choices):
+        return by_text
     text = _EXCLUDED.sub("", text)
     capitals = frozenset(_CAPITAL.findall(text))
     if len(capitals) > 1 and _OR.search(text):
@@ -67,6 +69,24 @@ def labels_of(answer: str, choices: Mapping[str, str]) -> frozenset[str]:
     words = {word.lower() for word in _WORD.findall(text)}
     plain = words <= _SENTENCE and not _DOUBT.search(text)
     return capitals if len(capitals) == 1 and plain else frozenset()
+
+
+def _by_text(said: str, choices: Mapping[str, str]) -> frozenset[str]:
+    """The first choice that `said` is, with an article or without where that fits only one."""
+    texts = [(label.upper(), canonical(value)) for label, value in choices.items() if value]
+    found = [label for label, text in texts if text == said]
+    if not found:
+        bare = _ARTICLE.sub("", said)
+        found = [label for label, text in texts if _ARTICLE.sub("", text) == bare]
+        found = found if len(found) == 1 else []
+    return frozenset(found[:1])
+
+
+def _listed(answer: str, choices: Mapping[str, str]) -> frozenset[str]:
+    """The labels of the choices whose texts are listed, empty where one part is no choice."""
+    parts = _PARTS.split(canonical(_WRAP.sub(r"\1", answer)))
+    found = [_by_text(part.strip(), choices) for part in parts]
+    return frozenset().union(*found) if all(found) else frozenset()
 
 
 def _contradicts(label: str, rest: str, choices: Mapping[str, str]) -> bool:
@@ -91,6 +111,8 @@ def check_choice(gold: str, answer: str, choices: Mapping[str, str]) -> Check:
     if len(named) > 1 and _OR.search(answer):
         outcome = "wrong" if len(wanted) == 1 or named != wanted else "unknown"
         return Check(cast(Outcome, outcome), "choice", "hedge")
+    if not named and len(wanted) > 1:
+        named = _listed(answer, choices)
     if not named:
         return Check("unknown", "choice", "no label")
     if named == wanted:

@@ -3,7 +3,10 @@ r"""Find the final answer in what a model wrote after its thinking.
 The rules, tried in this order; the result says which one fired:
 
 boxed        the last outermost balanced `\boxed{...}` or `\fbox{...}`
-answer_line  what follows the last "answer:", "answer is" or "####", to the end of the line
+answer_tag   what stands between the last `<answer>` and `</answer>`
+answer_line  what follows the last "answer:", "answer is" or "####", to the end of the line, or the
+             line under a heading "Final answer"; else the like
+             in other languages
 label        a line that is a choice label and nothing else (multiple choice only)
 last_number  the last number of the text (`lenient` only: to score untuned models generously)
 
@@ -20,6 +23,17 @@ _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,9}\{|\\.|[{}]", re.DOTALL)
 _ANSWER = re.compile(
     r"\banswer\s{0,3}[*_]{0,2}\s{0,3}(?:is\b\s{0,3}:?|:|=)", re.IGNORECASE | re.MULTILINE
 )
+_HEADING = re.compile(r"[\s#*_]*(?:the\s)?final\s", re.IGNORECASE)
+_HEADING_END = re.compile(r"answer[ \t*_:]{0,6}\r?\n", re.IGNORECASE)
+_FOREIGN_PLAIN = ("respuesta", "antwort", "risposta", "resposta", "antwoord")
+_FOREIGN = re.compile(
+    "\\b(?:respuesta|r\u00e9ponse|antwort|risposta|resposta|antwoord)"
+    "(?:\\s(?:final|finale|correcta|correcte|corretta|correta))?\\s{0,3}[*_]{0,2}\\s{0,3}"
+    "(?:(?:es|est|ist|lautet|\u00e8|\u00e9)\\b(?:\\s(?:la|le|il|el|a|o)\\b)?\\s{0,3}:?|[:=\uff1a])"
+    "|\\b\u043e\u0442\u0432\u0435\u0442\\s{0,3}[*_]{0,2}\\s{0,3}[:\uff1a]"
+    "|(?:\u7b54\u6848|\u7b54\u3048|\ub2f5)\\s{0,3}[*_]{0,2}\\s{0,3}[\u662f\u4e3a\u70ba\u306f\uc740:\uff1a]",
+    re.IGNORECASE,
+)
 _HASHES = re.compile(r"^\s{0,3}####", re.MULTILINE)
 _NUMBER = re.compile(
     r"\\[dt]?frac\s?\{-?\d{1,99}\}\s?\{\d{1,99}\}"
@@ -30,16 +44,33 @@ _RETRACTED = re.compile(
     r"\b(?:wait\b|hold on|actually,|scratch that|correction\b|oops|second thought|"
     r"i made an? (?:mistake|error)|(?:that|this|which)(?: is|'s| was) (?:wrong|incorrect)|"
     r"should (?:have been|be) \W{0,4}-?\d|not correct\b|sorry|apologi[sz]e|i meant?\b|"
-    r"let me (?:re|double[- ]?)check|"
+    r"give or take\b|the (?:true|real|actual|correct|right) answer (?:is|should|was)\b|"
     r"no, (?:it|the|i)\b|(?:ignore|disregard) (?:it|that|this)\b)|"
-    r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)",
+    r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)|\A[\s$]{0,9}\?\s{0,3}no\b",
     re.IGNORECASE,
 )
-_SHORTEST_RETRACTION = 4
+_RECHECK = re.compile(r"\blet me (?:re|double[- ]?)check", re.IGNORECASE)
+_CONFIRMED = re.compile(
+    "[\u2713\u2714\u2705]|\\b(?:correct|confirm(?:s|ed)|verified|match(?:es)?|checks out|"
+    "as expected|consistent|yes)\\b",
+    re.IGNORECASE,
+)
+_DOUBTED = re.compile(
+    "[?\u2717\u2718\u274c\u2260]|n't\\b|\\b(?:not|no|wrong|incorrect|but|however|hmm|instead|mistake|"
+    "error|differs?|different|contradict(?:s|ion)|should|rather)\\b",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"(?:(?:\bnot|\bnever|\bcannot|n't)(?: be| equal| equal to| be equal to)?"
+    r"|\b(?:wrong|incorrect|mistaken|false|naive) (?:answer|result|value|choice|solution)"
+    r" (?:is|was|would be|might be|could be|may be):?)[\s$\\(\[*]{0,9}\\(?:boxed|fbox)\s{0,9}\{\Z",
+    re.IGNORECASE,
+)
+_SHORTEST_RETRACTION = 3
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
 _LABEL_LINE = re.compile(r"^[\s*_(\[]{0,9}([A-Ja-j])[\s*_)\].:]{0,9}$")
 _LABEL_NAMED = re.compile(
-    r"\b(?:option|choice)\s{1,3}(?:is\s{0,3}:?|:)\s{0,3}(\(?[*_(\[]{0,3}[A-J](?![A-Za-z]).{0,80})"
+    r"\b(?:option|choice)(?:\s{1,3}is\s{0,3}:?|\s{0,3}:)\s{0,3}(\(?[*_(\[]{0,3}[A-J](?![A-Za-z]).{0,80})"
 )
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -108,10 +139,41 @@ def _boxed(text: str) -> Extraction | None:
             break
         said = f"{text[before[0] : before[1]].strip()} {joint[1] or ','} {said}"
     rest = text[end + 1 :]
-    if len(rest) < _SHORTEST_RETRACTION or not _RETRACTED.search(rest):
+    if not _taken_back(rest, said) and not _DENIED.search(text, max(0, start - 80), start):
         return Extraction(said, "boxed")
     line = answer_line(text[end:])
     return Extraction(line, "answer_line") if line else Extraction(said, "boxed", retracted=True)
+
+
+def _taken_back(rest: str, said: str) -> bool:
+    """Whether what follows an answer takes it back, or announces a check that does not confirm it:
+    no word of doubt, a word or sign of agreement or the answer again behind an equals sign, and
+    where numbers are named the answer is among them.
+    """
+    if len(rest) < _SHORTEST_RETRACTION:
+        return False
+    if _RETRACTED.search(rest):
+        return True
+    check = _RECHECK.search(rest)
+    if check is None:
+        return False
+    if len(said) > 200:
+        return True
+    tail = rest[check.end() :]
+    again = tail.rstrip(" \n$.*)\\").endswith((f"= {said}", f"={said}"))
+    if _DOUBTED.search(tail) or not (again or _CONFIRMED.search(tail)):
+        return True
+    return any(map(str.isdigit, tail)) and not re.search(
+        rf"(?<![\d.,]){re.escape(said)}(?![\d])", tail
+    )
+
+
+def _tagged(text: str) -> Extraction | None:
+    start, end = text.rfind("<answer>"), text.rfind("</answer>")
+    if not 0 <= start < end:
+        return None
+    said = text[start + len("<answer>") : end].strip()
+    return Extraction(said, "answer_tag", _taken_back(text[end + len("</answer>") :], said))
 
 
 def answer_line(text: str) -> str | None:
@@ -128,7 +190,8 @@ def _marked(text: str) -> tuple[str, str] | None:
     end = marker.end()
     line, _, rest = text[end:].lstrip(" \t\r\n*_:").partition("\n")
     sentence = _SENTENCE_END.search(line)
-    return line.strip(" \t\r*_`"), f"{line[sentence.end() :] if sentence else ''}\n{rest}"
+    said = line.strip(" \t\r*_`\u3002").removesuffix("\u3067\u3059")
+    return said, f"{line[sentence.end() :] if sentence else ''}\n{rest}"
 
 
 def _marker(text: str) -> re.Match[str] | None:
@@ -137,7 +200,14 @@ def _marker(text: str) -> re.Match[str] | None:
     answer = _last_answer(text)
     if hashes and (answer is None or answer.start() < hashes[0].start()):
         return hashes[0]
-    return answer
+    return answer or _last_foreign(text)
+
+
+def _last_foreign(text: str) -> re.Match[str] | None:
+    if text.isascii() and not any(word in text.lower() for word in _FOREIGN_PLAIN):
+        return None
+    found = deque(_FOREIGN.finditer(text), maxlen=1)
+    return found[0] if found else None
 
 
 def _last_answer(text: str) -> re.Match[str] | None:
@@ -149,6 +219,10 @@ def _last_answer(text: str) -> re.Match[str] | None:
     while (position := lower.rfind("answer", 0, position)) >= 0:
         if match := _ANSWER.match(text, position):
             return match
+        if match := _HEADING_END.match(text, position):
+            begin = text.rfind("\n", 0, position) + 1
+            if position - begin < 40 and _HEADING.fullmatch(text, begin, position):
+                return match
     return None
 
 
@@ -179,9 +253,11 @@ def extract(text: str, *, labels: bool = False, lenient: bool = False) -> Extrac
     """
     if found := _boxed(text):
         return found
+    if "</answer>" in text and (tagged := _tagged(text)):
+        return tagged
     if (marked := _marked(text)) is not None:
         line, rest = marked
-        return Extraction(line, "answer_line", bool(_RETRACTED.search(rest)))
+        return Extraction(line, "answer_line", _taken_back(rest, line))
     if labels and (label := label_line(text)):
         return Extraction(label, "label")
     if labels and (named := deque(_LABEL_NAMED.finditer(text), maxlen=1)):

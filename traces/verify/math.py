@@ -35,12 +35,13 @@ from traces.verify.numeric import (
     same_decimal,
 )
 from traces.verify.quantity import check_quantity
+from traces.verify.ratios import check_ratio
 from traces.verify.spellings import decimal_comma
 from traces.verify.typed import check_typed
 from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
-VERIFIER = "math@2"
+VERIFIER = "math@3"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -63,6 +64,11 @@ _CONSTANT = re.compile(
 )
 _LEADING = re.compile(r"^\s*([CKck])\s*\+\s*(.+)$")
 _NAMED = re.compile(r"^\s*(?:[A-Za-z](?:\([a-z]\)|_\{?\w\}?)?|\\int.{1,200}?d[a-z])\s*=\s*")
+_PROPER = re.compile(r"\b[A-Z][a-z]{1,20}\b")
+_LAST_SENTENCE = re.compile(r"[.!?]\s+")
+_BOLD = re.compile(r"(?<![\w)}*])\*\*([^*\s](?:[^*]{0,200}[^*\s])?)\*\*(?![\w({*])")
+_BOUND = re.compile(r"\\(?:leq?|geq?|leqslant|geqslant)(?![a-z])|[<>\u2264\u2265]")
+_NEAR = re.compile(r"\\approx(?![a-z])|\u2248")
 _TASK = re.compile(
     r"\b(?:simplify|evaluate|compute|calculate|solve|work out|find the value|what is)\b", re.I
 )
@@ -77,6 +83,8 @@ def gold_text(answer: str) -> str:
 
 def from_sentence(line: str) -> str:
     """What an answer line says: its first sentence, and of that the formula where it has one."""
+    if "**" in line:
+        line = _BOLD.sub(r"\1", line)
     if "." in line:
         line = _SENTENCE_END.split(line, maxsplit=1)[0]
     if "$" not in line and "\\(" not in line:
@@ -108,6 +116,8 @@ def check_math(
             return check
     if check := _characters(wanted, given, question):
         return check
+    if check := _beside(wanted, given) or check_ratio(wanted, given, question):
+        return check
     left, right = parse_number(wanted), parse_number(given)
     if left and right is None and (point := decimal_comma(given)):
         right = parse_number(point)
@@ -115,6 +125,8 @@ def check_math(
     if not bare and (measured := check_quantity(wanted, given, question, need_unit=need_unit)):
         return measured
     if left and right and (check := compare_numbers(left, right, question)):
+        if right.words and check.outcome == "right" and _of_another(given, question):
+            return unknown("of somebody else", "numeric")
         return _in_form(check, wanted, given, question)
     if check := check_words(wanted, given):
         return check
@@ -151,6 +163,29 @@ def _characters(wanted: str, given: str, question: str) -> Check | None:
     if "." in wanted or "." in given or (question and precision(question)):
         return None
     return Check("wrong", "numeric")
+
+
+def _of_another(given: str, question: str) -> bool:
+    """Whether an answer names somebody of the question, and nobody that its last sentence names."""
+    names = set(_PROPER.findall(given))
+    if not names or not question:
+        return False
+    asked = set(_PROPER.findall(_LAST_SENTENCE.split(question.strip())[-1]))
+    return bool(asked) and not names & asked and bool(names & set(_PROPER.findall(question)))
+
+
+def _beside(wanted: str, given: str) -> Check | None:
+    """Unknown for a bound, and for a value said to be near one that it does not round to."""
+    if _BOUND.match(given) and not _BOUND.match(wanted):
+        return unknown("a bound, not a value", "typed")
+    if "approx" not in given and "\u2248" not in given:
+        return None
+    parts = [parse_number(part.strip()) for part in _NEAR.split(given)]
+    if len(parts) == 2 and parts[0] and parts[1] and not _NEAR.search(wanted):
+        exact, rounded = parts[0], parts[1]
+        if 2 * abs(exact.value - rounded.value) > rounded.last_place:
+            return unknown("two values", "typed")
+    return None
 
 
 def _in_form(check: Check, gold: str, answer: str, question: str) -> Check:

@@ -13,7 +13,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from traces.verify.asked import precision, rounded_alike, wants_exact
+from traces.verify.asked import left_unrounded, precision, rounded_alike, wants_exact
+from traces.verify.characters import plain_characters
 from traces.verify.check import Check
 from traces.verify.spellings import respelt
 from traces.verify.vocabulary import strange
@@ -24,9 +25,7 @@ _SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|[,;:! ])|~")
 _TEXT = re.compile(
     r"\\(?:text|mathrm|mbox|textbf|mathbf|operatorname)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
-_CHARACTERS = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\u2044": "/", "\u00d7": "*", "\u00a0": " "}
-)
+_SIUNITX = re.compile(r"\\num\s?\{([^{}]*)\}|\\(?:SI|qty)\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
 _COMMANDS = (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%"), ("\\$", " "))
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _INT = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
@@ -36,7 +35,7 @@ _POWER = (
     r"|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*(?P<p>[-+]?\d{1,4})\s*\}?)"
 )
 _PLAIN = re.compile(rf"(?P<number>{_DECIMAL}){_POWER}?")
-PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+")
+PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+", re.ASCII)
 """Numbers so plain that text alone can compare them (`same_decimal`)."""
 _FRACTION = re.compile(
     rf"(?:(?P<whole>{_INT})(?:\s+|\s*(?=\\frac)))?"
@@ -47,7 +46,10 @@ _FRACTION = re.compile(
 _CURRENCIES = "\u20ac\u00a3\u00a5"
 _NAME = re.compile(r"([A-Za-z]\w{0,12})\s*=\s*(?!=)")
 _IN_WORDS = re.compile(rf"[-+]?{_DECIMAL}(?:\s?/\s?{_INT})?(?:\s?%)?")
-_WORD = re.compile(r"[A-Za-z]{2,}")
+_WORD = re.compile(
+    "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0410-\u044f\u0401\u0451]{2,}"
+    "|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]"
+)
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z])\^(?:\{[23]\}|[23])")
 # Words that change what the number beside them means.
 _TELLING = re.compile(
@@ -56,7 +58,12 @@ _TELLING = re.compile(
     "plus|over|times|divided|squared|cubed|root|sqrt|pi|power|sin|cos|tan|log|ln|exp|mod|base|"
     "frac|ne|neq|le|leq|ge|geq|pm|infty|too|but|except|without|never|wrong|incorrect|maybe|perhaps|"
     "possibly|nearly|almost|under|above|below|beyond|another|different|other|either|neither|"
-    "cannot|anything|something|off|short|true|false|yes)"
+    "cannot|anything|something|off|short|true|false|yes|"
+    "nicht|kein|keine|nein|oder|aber|ungef\u00e4hr|etwa|circa|ca|mehr|weniger|mindestens|"
+    "pas|non|ou|mais|environ|moins|presque|nunca|pero|aproximadamente|casi|menos|m\u00e1s|unos|"
+    "\u043d\u0435|\u043d\u0435\u0442|\u0438\u043b\u0438|\u043e\u043a\u043e\u043b\u043e|"
+    "\u043f\u0440\u0438\u043c\u0435\u0440\u043d\u043e|"
+    "[\u4e0d\u6ca1\u6c92\u975e\u65e0\u7121\u7ea6\u7d04\u6216\u8d85\u8fd1])"
 )
 
 
@@ -101,8 +108,10 @@ def clean(text: str) -> str:
         return text
     text = text.strip("`*")
     if not text.isascii():
-        text = text.translate(_CHARACTERS)
+        text = plain_characters(text).strip()
     if "\\" in text or "~" in text:
+        if "\\num" in text or "\\SI" in text or "\\qty" in text:
+            text = _SIUNITX.sub(lambda m: m[1] or f"{m[2]} {m[3]}", text)
         text = _TEXT.sub(r" \1 ", _SPACING.sub(" ", text))
         for before, after in _COMMANDS:
             text = text.replace(before, after)
@@ -257,6 +266,8 @@ def _inexact(
         percent = gold.percent and answer.percent
         scale = 100 if percent else 1
         alike = rounded_alike(wanted * scale, given * scale, asked)
+        if alike and left_unrounded(given * scale, asked, question):
+            return Check("wrong", "numeric", "not rounded")
         return Check("right" if alike else "wrong", "numeric", "rounded" if alike else "")
     if _is_rounding(answer, gold):
         if answer.decimals is None or gold.figures >= 3:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from traces.verify.asked import precision, rounded_alike
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.numeric import Number, parse_number
-from traces.verify.units import Unit, read_unit
+from traces.verify.units import BASE, Unit, read_unit
 
 _LETTER = re.compile(r"[A-Za-z\u00b0\u00b5\u03bc\u03a9\u2126\u00c5]")
 _VALUE = re.compile(
@@ -23,7 +23,14 @@ _VALUE = re.compile(
     r"(?:[eE][-+]?\d{1,3}(?![\d.])|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{\s*[-+]?\d{1,3}\s*\}|[-+]?\d{1,3}))?)"
 )
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?|\u00b0|\s\bdegrees?\b")
-_ASKED = re.compile(r"\b(?:in|into|to|as)\s+(?:units of\s+)?(.{1,30})")
+_ASKED = re.compile(r"\b(?:in|into|to|as|[Hh]ow many)\s+(?:units of\s+)?(.{1,30})")
+_AND = re.compile(r"\s*(?:,|\band\b)\s*|\s+(?=\d)")
+_DIFFERENCE = re.compile(
+    r"\bby how (?:much|many)\b|\\Delta\s?T|\u0394\s?T"
+    r"|\btemperature (?:change|difference|rise|drop|increase|decrease|interval)"
+    r"|\b(?:change|difference|rise|drop|increase|decrease|fall)s? (?:in|of|between) (?:the )?temp",
+    re.IGNORECASE,
+)
 
 
 class Quantity(NamedTuple):
@@ -48,6 +55,21 @@ def read_quantity(text: str) -> Quantity | None:
     return Quantity(number, unit) if unit else None
 
 
+def _summed(text: str) -> Quantity | None:
+    """`2 hours and 30 minutes` in its last unit; None where the units do not go down in size."""
+    parts = [read_quantity(part) for part in _AND.split(text) if part] if len(text) < 80 else []
+    total, last = Fraction(0), None
+    for part in parts:
+        if part is None or part.unit is None or part.unit.offset or part.number.value < 0:
+            return None
+        if last and (part.unit.dimension != last.dimension or part.unit.factor >= last.factor):
+            return None
+        total, last = total + part.number.value * part.unit.factor, part.unit
+    if last is None or len(parts) < 2:
+        return None
+    return Quantity(Number(total / last.factor, decimals=0), last)
+
+
 def check_quantity(
     gold: str, answer: str, question: str = "", *, need_unit: bool = False
 ) -> Check | Pending | None:
@@ -59,7 +81,7 @@ def check_quantity(
         return None
     if (angle := _angle(gold, answer, question)) is not None:
         return angle
-    wanted, given = read_quantity(gold), read_quantity(answer)
+    wanted, given = read_quantity(gold), read_quantity(answer) or _summed(answer)
     if wanted is None or given is None or (wanted.unit is None and given.unit is None):
         return None
     asked = asked_unit(question)
@@ -70,14 +92,17 @@ def check_quantity(
     assert left is not None
     assert right is not None
     if left.dimension != right.dimension:
+        if _but_radians(left) == _but_radians(right):
+            return unknown("radians on one side only", "units")
         return Check("wrong", "units", "another kind of quantity")
-    value = (given.number.value * right.factor + right.offset * _absolute(right)) / left.factor
-    value -= left.offset * _absolute(left) / left.factor
+    value = given.number.value * right.factor / left.factor
+    if (right.offset or left.offset) and not _DIFFERENCE.search(question):
+        value += (right.offset - left.offset) / left.factor
     return _close(wanted.number, value, given.number, left is not right, question)
 
 
-def _absolute(unit: Unit) -> int:
-    return 1 if unit.offset else 0
+def _but_radians(unit: Unit) -> list[int]:
+    return [power for name, power in zip(BASE, unit.dimension, strict=True) if name != "rad"]
 
 
 def _close(gold: Number, value: Fraction, answer: Number, converted: bool, question: str) -> Check:

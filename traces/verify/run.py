@@ -192,7 +192,7 @@ def _verdict(trace: Trace, check: Check, steps: bool = False) -> Verdict:
 
 _VERIFIERS = {
     "math": math.VERIFIER,
-    "science": "science@2",
+    "science": "science@3",
     "choice": choice.VERIFIER,
     "text": text.VERIFIER,
 }

@@ -41,6 +41,7 @@ _SIGNS = (
 )
 _RELATION = re.compile(r"(<=|>=|<|>)")
 _ASSIGNED = re.compile(r"^([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?!=)")
+_VECTOR = re.compile(r"^\\(?:vec|overrightarrow)\s?\{\s?\w{1,3}\s?\}\s*=\s*(?=[(\\])")
 _UNIT_VECTOR = re.compile(
     r"\s*([-+]?)\s*([^-+ijk]{0,30}?)\s*(?:\\(?:hat|vec)\s?\{?\s?)?(?:\\[ij]math|([ijk]))(?![a-z])\}?\s*"
 )
@@ -71,17 +72,22 @@ class Shape(NamedTuple):
 
 def shape_of(text: str) -> Shape:
     """The shape of a cleaned answer (`traces.verify.numeric.clean`)."""
-    for pattern, plain in _SIGNS:
-        text = pattern.sub(plain, text)
-    text = text.strip()
+    text = plain_signs(text).strip()
     if _NOTHING.fullmatch(text.rstrip(".")):
         return Shape("empty")
     if matrix := _MATRIX.fullmatch(text):
         return _vector(matrix[2]) or Shape("single", (text,))
     if builder := _BUILDER.match(text):
         text = builder[1].strip()
-    text = _MEMBER.sub("", text)
+    text = _MEMBER.sub("", _VECTOR.sub("", text))
     return _intervals(text) or _bracketed(text) or _listed(text) or _single(text)
+
+
+def plain_signs(text: str) -> str:
+    """`text` with plain relations, brackets and infinities for their commands."""
+    for pattern, plain in _SIGNS:
+        text = pattern.sub(plain, text)
+    return text
 
 
 def is_infinite(part: str) -> str:
@@ -135,9 +141,9 @@ def _intervals(text: str) -> Shape | None:
     found: list[Interval] = []
     name = ""
     for piece in pieces:
-        bound = _bracket_interval(piece)
+        bound = bracket_interval(piece)
         if bound is None:
-            read = _inequality(piece)
+            read = inequality(piece)
             if read is None:
                 return None
             name, bound = read
@@ -157,7 +163,8 @@ def _position(interval: Interval) -> float:
     return float(number.value) if number else 0.0
 
 
-def _bracket_interval(text: str) -> Interval | None:
+def bracket_interval(text: str) -> Interval | None:
+    """The interval that two bounds in brackets are; None for anything else."""
     if len(text) < 5 or text[0] not in "([]" or text[-1] not in ")][":
         return None
     inner = split_top(text[1:-1], _COMMA)
@@ -166,7 +173,8 @@ def _bracket_interval(text: str) -> Interval | None:
     return Interval(inner[0], inner[1], (text[0] == "[", text[-1] == "]"))
 
 
-def _inequality(text: str) -> tuple[str, Interval] | None:
+def inequality(text: str) -> tuple[str, Interval] | None:
+    """A variable and where it lies, of `x < 3` or `1 < x < 3` in plain signs; None for others."""
     pieces = [piece.strip() for piece in _RELATION.split(text)]
     if len(pieces) == 3:
         left, sign, right = pieces
@@ -203,6 +211,8 @@ def _bracketed(text: str) -> Shape | None:
         if not _balanced(inner):
             return None
         parts = split_top(_plain_groups(inner), _COMMA)
+        if kind == "set":
+            parts = [value for part in parts for value in (_plus_minus(part) or [part])]
         if len(parts) > 1 or (opening == "\\{" and parts[0]):
             named = [_named(part) for part in parts]
             return Shape(kind, tuple(p for p, _ in named), tuple(n for _, n in named))  # type: ignore[arg-type]
@@ -221,8 +231,7 @@ def _balanced(text: str) -> bool:
 def _listed(text: str) -> Shape | None:
     text = _AND.sub(lambda found: " , " if found[0][0] == "\\" else found[0], text)
     parts = [part for part in split_top(_plain_groups(text), _LIST) if part]
-    if len(parts) < 2:
-        parts = _plus_minus(text)
+    parts = [value for part in parts for value in (_plus_minus(part) or [part])]
     if len(parts) < 2 or (re.search(r"[<>]", text) and len(parts) > 1):
         return None
     named = [_named(part) for part in parts]

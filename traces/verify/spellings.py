@@ -18,7 +18,7 @@ _SCALED = re.compile(
     r"(.{1,60}?)\s*\b(hundred|thousand|million|billion|trillion)\b(.{0,40})", re.IGNORECASE
 )
 _NEGATIVE = re.compile(r"(?:minus|negative)\s+([^-\s].{0,60})", re.IGNORECASE)
-_SPACED = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_SPACED = re.compile("[-+]?\\d{1,3}(?:[ '\u2019]\\d{3})+(?:\\.\\d+)?")
 _EUROPEAN = re.compile(r"([-+]?\d{1,3}(?:\.\d{3})*|[-+]?\d+),(\d{1,2}|\d{4,30})")
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
@@ -43,7 +43,7 @@ def respelt(text: str) -> str | None:
     if match := _TRAILING.fullmatch(text):
         return _trailing(*match.groups())
     if _SPACED.fullmatch(text):
-        return text.replace(" ", "")
+        return re.sub("[ '\u2019]", "", text)
     return _scaled(text)
 
 

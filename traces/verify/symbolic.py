@@ -31,6 +31,8 @@ def compare(gold: str, answer: str, how: str = "same") -> tuple[str, str]:
         return _one(gold, answer)
     if how == "factored":
         return _factored(gold, answer)
+    if how == "family":
+        return _family(gold, answer)
     golds, answers = gold.split("\n"), answer.split("\n")
     if how == "in order":
         outcomes = [_one(g, a) for g, a in zip(golds, answers, strict=True)]
@@ -38,6 +40,31 @@ def compare(gold: str, answer: str, how: str = "same") -> tuple[str, str]:
             (x for x in outcomes if x[0] == "unknown"), ("right", "")
         )
     return _any_order(golds, answers)
+
+
+def _family(gold: str, answer: str) -> tuple[str, str]:
+    """Two rules in k as sets of values: `a + b k` for all integers k is the same set where b is the
+    same but for its sign and the two a are a multiple of b apart.
+    """
+    import sympy
+
+    read = [_read(gold), _read(answer)]
+    if not all(read):
+        return "unknown", "does not parse"
+    k = sympy.Symbol("k")
+    starts, steps = [], []
+    for rule, *_ in read:
+        rule = sympy.sympify(rule)
+        rule = rule.subs({symbol: k for symbol in rule.free_symbols if symbol.name == "k"})
+        step = sympy.simplify(rule.subs(k, 1) - rule.subs(k, 0))
+        if rule.free_symbols - {k} or step == 0 or sympy.simplify(rule.diff(k) - step) != 0:
+            return "unknown", "no steps of one size"
+        starts.append(rule.subs(k, 0))
+        steps.append(step)
+    if sympy.simplify(abs(steps[0]) - abs(steps[1])) != 0:
+        return "wrong", ""
+    apart = sympy.simplify((starts[0] - starts[1]) / steps[0])
+    return ("right", "") if apart.is_integer else ("wrong", "")
 
 
 def _any_order(golds: list[str], answers: list[str]) -> tuple[str, str]:

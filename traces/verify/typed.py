@@ -11,10 +11,12 @@ import re
 from collections.abc import Sequence
 
 from traces.verify.check import Check, Pending, unknown
+from traces.verify.families import check_family
 from traces.verify.numeric import clean, compare_numbers, parse_number
+from traces.verify.regions import compare_regions
 from traces.verify.shape import MAX_PARTS, Shape, is_infinite, shape_of, unit_vectors
 
-_WORDS = re.compile(r"(?<![\\a-z])(?!sqrt|sin|cos|tan|log)[a-z]{3,}", re.IGNORECASE)
+_WORDS = re.compile(r"(?<![\\a-z])(?!(?:sqrt|sin|cos|tan|log)\b)[a-z]{3,}", re.IGNORECASE)
 # What the shapes do not read: exclusions, number sets, congruences, ratios.
 _NOTATION = re.compile(
     r"\\(?:neq?|setminus|mathbb|pmod|bmod|equiv)(?![a-z])|\u2260|^\s*\d+\s*:\s*\d+\s*$"
@@ -31,6 +33,10 @@ _INTERVAL = re.compile(r"\b(?:intervals?|inequalit(?:y|ies)|domain|range|interva
 
 def check_typed(gold: str, answer: str, question: str = "") -> Check | Pending | None:
     """The check of two cleaned answers; None where both are single values."""
+    if regions := compare_regions(gold, answer, question):
+        return regions
+    if family := check_family(gold, answer):
+        return family
     if bool(_NOTATION.search(gold)) != bool(_NOTATION.search(answer)):
         return unknown("notation on one side only", "typed")
     wanted, given = shape_of(gold), shape_of(answer)
@@ -85,7 +91,9 @@ def _one(wanted: Shape, given: Shape) -> Check | Pending | None:
         return in_order(wanted.parts, given.parts)
     if given.kind in ("list", "set"):
         if len({_squeezed(part) for part in given.parts}) == 1:
-            return in_order(wanted.parts, given.parts[:1])
+            once = in_order(wanted.parts, given.parts[:1])
+            twice = given.kind == "list" and getattr(once, "outcome", "right") == "right"
+            return unknown("the same value twice", "typed") if twice else once
         if any(_WORDS.search(part) for part in given.parts):
             return None
         return Check("wrong", "typed", "hedge: several values for one")

@@ -65,8 +65,14 @@ def strange(words: Iterable[str], *texts: str) -> list[str]:
     others = [word for word in words if word not in _COMMON]
     if not others:
         return []
-    known = {_stem(word) for text in texts for word in _WORD.findall(text.lower())}
-    return sorted(word for word in others if _stem(word) not in known)
+    lower = [text.lower() for text in texts]
+    known = {_stem(word) for text in lower for word in _WORD.findall(text)}
+    return sorted(w for w in others if _stem(w) not in known and not _in_script(w, lower))
+
+
+def _in_script(word: str, texts: Iterable[str]) -> bool:
+    """Whether a word with letters beyond a to z stands in a text: scripts without spaces too."""
+    return not word.isascii() and any(word in text for text in texts)
 
 
 def _stem(word: str) -> str:

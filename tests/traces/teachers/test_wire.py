@@ -9,6 +9,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from tests.fault_server import FaultServer, good
+from traces.teachers import wire
+from traces.teachers.chat_client import ChatClient
+from traces.teachers.profile import find_profile
 from traces.teachers.wire import Page
 
 LIMITS = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
@@ -148,3 +152,20 @@ def test_what_goes_wrong_before_a_reply_is_an_error_and_tells_an_idle_connection
     found, closed_while_idle = asyncio.run(run())
     assert isinstance(found, error)
     assert closed_while_idle is idle
+
+
+def test_another_release_of_aiohttp_is_used_by_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ask(url: str) -> list[Any]:
+        profile = find_profile("generic", "")
+        async with ChatClient(url, "key", timeout_s=5.0, profile=profile) as client:
+            return [await client.chat(b'{"messages": [{"content": "x"}]}', 0) for _ in range(2)]
+
+    with FaultServer(lambda _: good()) as server:
+        assert wire.KNOWN
+        known = asyncio.run(ask(server.url))
+        monkeypatch.setattr(wire, "KNOWN", False)
+        monkeypatch.delattr(wire.Page, "post")
+        assert asyncio.run(ask(server.url)) == known
+        assert sum(server.asked.values()) == 4

@@ -123,3 +123,82 @@ def test_a_hostile_megabyte_takes_linear_time(unit: str) -> None:
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_the_short_ways_to_a_box_find_what_the_scan_of_the_whole_text_finds(text: str) -> None:
     assert _box_spans(text) == _scanned_spans(text)
+
+
+@pytest.mark.parametrize(
+    ("rest", "taken_back"),
+    [
+        ("Let me double-check: 6 * 7 = 42. \u2713", False),
+        ("Let me double-check: 6 * 7 = 42.", False),
+        ("Let me recheck: 42 / 7 = 6. Correct.", False),
+        ("Let me double-check. All of it is correct.", False),
+        ("Let me recheck: 48 / 8 = 6. Correct.", True),
+        ("Let me double-check: 6 * 7 = 48.", True),
+        ("Let me double-check: 6 * 7 = 42, which is not right.", True),
+        ("Let me double-check.", True),
+        ("? No.", True),
+        (", give or take one.", True),
+        ("Hope this helps!", False),
+    ],
+)
+def test_a_check_after_the_answer_counts_only_where_it_confirms(
+    rest: str, taken_back: bool
+) -> None:
+    found = extract(f"\\boxed{{42}}{rest}")
+    assert found is not None
+    assert found.text == "42"
+    assert found.retracted == taken_back
+
+
+@pytest.mark.parametrize(
+    ("before", "denied"),
+    [
+        ("It cannot be ", True),
+        ("It isn't $", True),
+        ("A common wrong answer is ", True),
+        ("x cannot be negative, so the answer is ", False),
+        ("It must be ", False),
+        ("This is not prime: ", False),
+    ],
+)
+def test_a_box_that_its_sentence_denies_is_taken_back(before: str, denied: bool) -> None:
+    found = extract(f"{before}\\boxed{{42}}.")
+    assert found is not None
+    assert found.retracted == denied
+
+
+def test_a_denied_box_gives_way_to_the_answer_named_after_it() -> None:
+    text = "\\boxed{42} is what many say; the true answer is 45."
+    assert extract(text) == Extraction("45.", "answer_line")
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("La respuesta es 42.", "42."),
+        ("**Respuesta:** 42", "42"),
+        ("La r\u00e9ponse est 37,5.", "37,5."),
+        ("Die Antwort lautet 70.", "70."),
+        ("\u041e\u0442\u0432\u0435\u0442: 144", "144"),
+        ("\u7b54\u6848\u662f42\u3002", "42"),
+        ("\u7b54\u3048\u306f6\u3067\u3059\u3002", "6"),
+        ("**Final Answer**\n\n42", "42"),
+        ("## The final answer\n$42$", "$42$"),
+        ("<answer> 42 </answer>", "42"),
+    ],
+)
+def test_other_ways_to_mark_an_answer(text: str, want: str) -> None:
+    found = extract(text)
+    assert found is not None
+    assert found.text == want
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "La respuesta no es 42.", "\u7b54\u6848\u4e0d\u662f42", "Notes on the answer\n42",
+        "</answer>42<answer>", "<answer>42",
+    ],
+)  # fmt: skip
+def test_what_marks_no_answer(text: str) -> None:
+    assert extract(text) is None

@@ -1,0 +1,95 @@
+"""How other libraries find near copies, each in the fastest way its documentation gives.
+
+All get texts in memory and look for word 5-grams of Jaccard similarity 0.8; none checks a pair
+exactly. The grams of those that take tokens are joined here, which is most of their time, as it is
+for whoever calls them from Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from traces.curate.tokens import tokens
+
+NGRAM = 5
+Split = Callable[[str], list[str]]
+
+
+def grams_of(text: str, split: Split) -> list[str]:
+    words = split(text)
+    return list(map(" ".join, zip(*(words[n:] for n in range(NGRAM)), strict=False)))
+
+
+def datasketch(texts: list[str], split: Split) -> int:
+    """MinHashes in bulk, with the hash function its manual recommends for speed."""
+    from datasketch import MinHash, MinHashLSH
+    from xxhash import xxh32_intdigest
+
+    index = MinHashLSH(threshold=0.8, num_perm=128)
+    grams = ([gram.encode() for gram in grams_of(text, split)] for text in texts)
+    copies = 0
+    made = MinHash.generator(grams, num_perm=128, hashfunc=xxh32_intdigest)
+    for number, sketched in enumerate(made):
+        if index.query(sketched):
+            copies += 1
+        else:
+            index.insert(str(number), sketched, check_duplication=False)
+    return copies
+
+
+def rensa(texts: list[str], split: Split, *, sampled: bool = False) -> int:
+    """A matrix of digests and one query; `sampled`: its rho sketch, which leaves tokens out."""
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    from rensa import RMinHash, RMinHashLSH
+
+    grams = [grams_of(text, split) for text in texts]
+    make = RMinHash.digest_matrix_from_token_sets
+    if sampled:
+        make = RMinHash.digest_matrix_from_token_sets_rho
+    index = RMinHashLSH(threshold=0.8, num_perm=128, num_bands=8 if sampled else 32)
+    return sum(index.query_duplicate_flags_matrix_one_shot(make(grams, num_perm=128, seed=1)))
+
+
+def datatrove(texts: list[str]) -> int:
+    """Its four stages over files in one process, with its own defaults.
+
+    These are 14 bands of 8 hashes and, for English as for white space, a tokenizer of spaCy.
+    """
+    from datatrove.data import Document
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.utils.logging import logger
+    from datatrove.utils.typeshelper import Languages
+    from xxhash import xxh64_intdigest
+
+    logger.remove()
+    config = MinhashConfig(n_grams=NGRAM)
+    documents = [Document(text=text, id=str(number)) for number, text in enumerate(texts)]
+    with TemporaryDirectory() as name:
+        made, pairs, gone = (str(Path(name) / part) for part in ("made", "pairs", "gone"))
+        first = MinhashDedupSignature(made, config, language=Languages.english)
+        first._hash_func = lambda gram: xxh64_intdigest(gram.encode())  # it gives xxhash 4 a str
+        first.run(documents)
+        buckets = MinhashDedupBuckets(made, pairs, config=config)
+        for bucket in range(config.num_buckets):
+            buckets.run(rank=bucket, world_size=config.num_buckets)
+        MinhashDedupCluster(pairs, gone, config=config).run()
+        return len(texts) - len(list(MinhashDedupFilter(gone).run(documents)))
+
+
+PEERS: dict[str, Callable[[list[str]], int]] = {
+    "datasketch_canonical": lambda texts: datasketch(texts, tokens),
+    "datasketch_split": lambda texts: datasketch(texts, str.split),
+    "rensa_canonical": lambda texts: rensa(texts, tokens),
+    "rensa_split": lambda texts: rensa(texts, str.split),
+    "rensa_rho_split": lambda texts: rensa(texts, str.split, sampled=True),
+    "datatrove": datatrove,
+}

@@ -1,0 +1,110 @@
+"""The traces of a store measured in parts, by several processes: one phase of `traces.phases`.
+
+A part is a range of the store, so the parts one after the other are the traces in their order and
+the result does not depend on who measured which. Each part is a file that is there whole or not at
+all: what a process did before it was killed is not done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from traces.curate.measure import Measured, Reader
+from traces.files import replacing
+from traces.jsonio import write_json
+from traces.phases import Each, Phase, mark, run_phases
+from traces.record import Prompt
+from traces.rows import read_structs
+from traces.store import TraceStore
+
+PART_TRACES = 4096
+_PHASE = "measure"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the parts in a folder are made of. `keys` is a file of the keys that count."""
+
+    store: str
+    keys: str
+    parts: int
+    made_of: str
+
+
+def measure_store(
+    store: Path, keys: Path, folder: Path, made_of: str, each: Each, *, size: int = PART_TRACES
+) -> Iterator[Measured]:
+    """The measures of the traces of `keys`, in the order of the store; `folder` is for the parts.
+
+    `made_of` names what the traces are; parts of others in the folder are thrown away. Up to `size`
+    traces are measured here and now. The folder is removed when the last of them was given.
+
+    Raises:
+        PartialError: a worker was lost; what is done is kept.
+    """
+    count = len(read_structs(keys, str))
+    plan = Plan(str(store), str(keys), max(1, -(-count // size)), made_of)
+    if plan.parts == 1:
+        yield from _measured(plan, 0)
+        return
+    _prepare(folder, plan)
+    run_phases(folder, [Phase(_PHASE, plan.parts, partial(_measure, folder, plan))], each)
+    for number in range(plan.parts):
+        yield from _load(folder / f"{_PHASE}-{number:05d}.arrow")
+    shutil.rmtree(folder)
+
+
+def _prepare(folder: Path, plan: Plan) -> None:
+    path = folder / "plan.json"
+    with suppress(FileNotFoundError, msgspec.MsgspecError):
+        if msgspec.json.decode(path.read_bytes(), type=Plan) == plan:
+            return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_json(path, plan)
+
+
+def _measure(folder: Path, plan: Plan, number: int) -> None:
+    _save(folder / f"{_PHASE}-{number:05d}.arrow", list(_measured(plan, number)))
+    mark(folder, _PHASE, number)
+
+
+def _measured(plan: Plan, number: int) -> Iterator[Measured]:
+    wanted = frozenset(read_structs(Path(plan.keys), str))
+    reader, prompts = Reader(), dict[str, Prompt]()
+    with TraceStore.open(Path(plan.store), readonly=True) as store:
+        for trace in store.traces(part=(number, plan.parts)):
+            if trace.key in wanted:
+                if trace.prompt_id not in prompts:
+                    prompts[trace.prompt_id] = store.prompt(trace.prompt_id)
+                yield reader.measure(prompts[trace.prompt_id], trace)
+
+
+def _save(path: Path, rows: list[Measured]) -> None:
+    import pyarrow
+    from pyarrow import ipc
+
+    columns: dict[str, Any] = {
+        name: [getattr(row, name) for row in rows] for name in Measured._fields
+    }
+    columns["sketch"] = [row.sketch.astype("<u4").tobytes() for row in rows]
+    table = pyarrow.table(columns)
+    with replacing(path) as temporary, ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)
+
+
+def _load(path: Path) -> Iterator[Measured]:
+    import pyarrow
+    from pyarrow import ipc
+
+    with pyarrow.memory_map(str(path)) as source, ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            for row in reader.get_batch(number).to_pylist():
+                yield Measured(**{**row, "sketch": np.frombuffer(row["sketch"], "<u4")})
