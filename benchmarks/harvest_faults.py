@@ -72,7 +72,13 @@ def faults(serve: Serve, curator: str, folder: Path) -> dict[str, float | str]:
 def _run(client: str, python: str, url: str, work: Path, *, kill: bool) -> str:
     """How the client ended. `kill`: it is killed in the middle, and started again."""
     command = [python, str(Path(__file__)), client, url, str(work)]
-    quiet = {**os.environ, "PYTHONPATH": str(ROOT), "CURATOR_CACHE_DIR": str(work / "cache"),
+    if client == "curator":
+        asked, out = work / "questions.json", work / "out.jsonl"
+        asked.write_text(json.dumps(_questions()))
+        script = Path(__file__).with_name("curator_client.py")
+        command = [python, str(script), url, str(asked), str(out), str(CONCURRENCY)]
+    quiet = {**os.environ, "PYTHONPATH": "" if client == "curator" else str(ROOT),
+             "CURATOR_CACHE_DIR": str(work / "cache"),
              "HF_HOME": str(work), "TELEMETRY_ENABLED": "false", "HF_HUB_OFFLINE": "1"}  # fmt: skip
     log = (work / "log.txt").open("ab")
     for attempt in range(1 + kill):
@@ -109,7 +115,8 @@ def _stored(client: str, work: Path) -> tuple[Counter[str], int]:
                     answers[trace.key] += 1
                     broken += not (trace.answer or "").endswith("42")
         return answers, broken
-    for line in (work / "out.jsonl").read_text().splitlines():
+    out = work / "out.jsonl"
+    for line in out.read_text().splitlines() if out.exists() else ():
         row = json.loads(line)
         if str(row["answer"]).endswith("42"):
             answers[row["question"]] += 1
@@ -162,33 +169,8 @@ def _openai(url: str, work: Path) -> None:
     asyncio.run(run())
 
 
-def _curator(url: str, work: Path) -> None:
-    """Its own retries, cache and resume."""
-    import tiktoken
-
-    # It fetches its tables from the net; bytes are as good for counting here.
-    ranks = {bytes([n]): n for n in range(256)}
-    bytewise = tiktoken.Encoding(
-        "bytes", pat_str=r"\s+|\S+", special_tokens={}, mergeable_ranks=ranks
-    )
-    tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_: bytewise
-    from bespokelabs import curator
-
-    model = curator.LLM(model_name="gpt-4o-mini", backend="openai", backend_params={
-        "base_url": url, "api_key": "x", "max_requests_per_minute": 10**7,
-        "max_tokens_per_minute": 10**10, "max_concurrent_requests": CONCURRENCY,
-        "max_retries": 5, "require_all_responses": False,
-        "in_mtok_cost": 0, "out_mtok_cost": 0})  # fmt: skip
-    made = model(_questions())
-    rows = getattr(made, "dataset", made)
-    with (work / "out.jsonl").open("w") as file:
-        for row in rows:
-            named = {"question": row.get("prompt", row.get("question")), "answer": row["response"]}
-            file.write(json.dumps(named) + "\n")
-
-
 if __name__ == "__main__":
-    run = {"ours": _ours, "openai": _openai, "curator": _curator}[sys.argv[1]]
+    run = {"ours": _ours, "openai": _openai}[sys.argv[1]]
     try:
         run(sys.argv[2], Path(sys.argv[3]))
     except DistillError as stopped:
