@@ -73,9 +73,10 @@ class Server(asyncio.Protocol):
 
     def fails(self, body: bytes) -> bool:
         """Whether this is one of the first two requests of a prompt that is one in three."""
-        text = json.loads(body)["messages"][-1]["content"]
+        messages = json.loads(body)["messages"]
+        text = messages[-1]["content"] if messages else ""  # curator begins with an empty one
         Server.seen[text] += 1
-        return zlib.crc32(text.encode()) % 3 == 0 and Server.seen[text] <= 2
+        return bool(text) and zlib.crc32(text.encode()) % 3 == 0 and Server.seen[text] <= 2
 
     def break_off(self) -> None:
         """A reply that is none: an error with status 200, half of its JSON, or a reset in it."""
