@@ -74,7 +74,7 @@ class Server(asyncio.Protocol):
     def fails(self, body: bytes) -> bool:
         """Whether this is one of the first two requests of a prompt that is one in three."""
         messages = json.loads(body)["messages"]
-        text = messages[-1]["content"] if messages else ""  # curator begins with an empty one
+        text = messages[-1]["content"] if messages else ""
         Server.seen[text] += 1
         return bool(text) and zlib.crc32(text.encode()) % 3 == 0 and Server.seen[text] <= 2
 

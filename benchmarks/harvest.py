@@ -302,7 +302,7 @@ def one(name: str, options: argparse.Namespace) -> Figures:
         if name == "soak":
             return soak(options.soak, options.soak_traces, Path(folder))
         if name == "faults":
-            return harvest_faults.faults(server, options.curator, Path(folder))
+            return harvest_faults.faults(server, Path(folder))
         if name == "curator":
             return curator_peer(options.curator, options.quick, Path(folder))
         return CASES[name](options.quick, Path(folder))

@@ -1,8 +1,8 @@
 """What is lost, asked twice or stored as an answer that is none, where an endpoint misbehaves.
 
 Case `faults` of `benchmarks.harvest`: the harvester beside the loop that people write with the
-openai package and its own retries, and beside curator where there is one. Each runs in a process of
-its own against the same server; what counts is what is in its file or store at the end.
+openai package and its own retries. Each runs in a process of its own against the same server; what
+counts is what is in its file or store at the end.
 """
 
 from __future__ import annotations
@@ -43,18 +43,15 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 Serve = Callable[..., AbstractContextManager[str]]
 
 
-def faults(serve: Serve, curator: str, folder: Path) -> dict[str, float | str]:
+def faults(serve: Serve, folder: Path) -> dict[str, float | str]:
     """Counts by scenario and client, and a table of them on stderr."""
-    clients = {"ours": sys.executable, "openai": sys.executable}
-    if curator:
-        clients["curator"] = curator
     found: dict[str, float | str] = {}
     for scenario, settings in SCENARIOS.items():
-        for client, python in clients.items():
+        for client in ("ours", "openai"):
             work = folder / f"{scenario} {client}".replace(" ", "-")
             work.mkdir()
             with serve(low_s=0.02, high_s=0.1, bytes=2000, **settings) as url:
-                ended = _run(client, python, url, work, kill=scenario.startswith("kill"))
+                ended = _run(client, url, work, kill=scenario.startswith("kill"))
                 sent = _stats(url)["asked"]
             answers, broken = _stored(client, work)
             said = {
@@ -69,17 +66,10 @@ def faults(serve: Serve, curator: str, folder: Path) -> dict[str, float | str]:
     return found
 
 
-def _run(client: str, python: str, url: str, work: Path, *, kill: bool) -> str:
+def _run(client: str, url: str, work: Path, *, kill: bool) -> str:
     """How the client ended. `kill`: it is killed in the middle, and started again."""
-    command = [python, str(Path(__file__)), client, url, str(work)]
-    if client == "curator":
-        asked, out = work / "questions.json", work / "out.jsonl"
-        asked.write_text(json.dumps(_questions()))
-        script = Path(__file__).with_name("curator_client.py")
-        command = [python, str(script), url, str(asked), str(out), str(CONCURRENCY)]
-    quiet = {**os.environ, "PYTHONPATH": "" if client == "curator" else str(ROOT),
-             "CURATOR_CACHE_DIR": str(work / "cache"),
-             "HF_HOME": str(work), "TELEMETRY_ENABLED": "false", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    command = [sys.executable, str(Path(__file__)), client, url, str(work)]
+    quiet = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = (work / "log.txt").open("ab")
     for attempt in range(1 + kill):
         process = subprocess.Popen(
