@@ -87,14 +87,14 @@ def _print(found: object) -> None:
 
     assert isinstance(found, Ablation)
     rows = [["arm", "traces", "tokens", "pass@1", "difference", "95 % interval"]]
-    for arm in found.arms:
+    for number, arm in enumerate(found.arms):
         gain = arm.difference
+        compared = [f"{gain.value:+.3f}", f"{gain.low:+.3f} to {gain.high:+.3f}"]
         rows.append(
             [
                 *(arm.name, str(arm.traces), str(arm.trained_tokens)),
                 f"{arm.pass_at_1.value:.3f}",
-                f"{gain.value:+.3f}",
-                f"{gain.low:+.3f} to {gain.high:+.3f}",
+                *(compared if number else ["", ""]),
             ]
         )
     print_lines(aligned(rows, frozenset((1, 2, 3, 4))))

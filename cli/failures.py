@@ -18,6 +18,7 @@ from . import log
 INTERRUPTED = 130
 USER_ERRNOS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+    | {errno.EEXIST}
 )
 TRAIN_EXTRA = frozenset(
     {"accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors"}

@@ -129,7 +129,7 @@ def _print_copies(found: tuple[Iterable[DedupRow], Faults]) -> None:
 @click.option(
     "--similarity",
     type=click.FloatRange(0, 1),
-    default=0.8,
+    default=0.7,
     show_default=True,
     help="Cosine similarity from which --encoder flags a row.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,7 +12,9 @@ FILES = ("prompts.jsonl", "heldout.jsonl")
 
 
 @click.command("init")
-@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+@click.argument(
+    "folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False)
+)
 def init(folder: Path) -> None:
     """Write recipe.yaml, prompts.jsonl and heldout.jsonl into DIR (default: here).
 
@@ -34,4 +37,4 @@ def init(folder: Path) -> None:
     for name, payload in contents.items():
         write_atomically(folder / name, payload)
         click.echo(f"wrote {folder / name}")
-    click.echo(f"edit them, then: distill check {folder / 'recipe.yaml'}")
+    click.echo(f"edit them, then: distill check {shlex.quote(str(folder / 'recipe.yaml'))}")

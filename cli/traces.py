@@ -31,7 +31,9 @@ def group() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["traces", "openai", "sharegpt", "anthropic", "responses", "swe-agent"]),
+    type=click.Choice(
+        ["traces", "openai", "sharegpt", "anthropic", "responses", "swe-agent", "openhands"]
+    ),
     default="traces",
     help="What FILE is: an export, or a log of conversations.",
 )

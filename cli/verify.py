@@ -99,10 +99,11 @@ def _judge(
             faults.add(*judged.fault)
         elif audit and judged.row is not None:
             sampler.add(number, judged.row, check)
+        rung = check.verifier.partition("/")[2]  # of the isolation that a program ran in
         print_row(
             {
                 "verdict": check.outcome,
-                "tier": check.tier,
+                "tier": f"{check.tier}/{rung}" if rung else check.tier,
                 "reason": check.reason,
                 "extracted": check.extracted,
             }

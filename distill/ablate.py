@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from distill.artifacts import Interval, RowReport
+from distill.artifacts import Interval, RowReport, TrainReport
 from distill.curating import decide_by
 from distill.evaluation.judge import read_completions
 from distill.evaluation.stats import Scores, paired_difference, pass_at_1
@@ -42,7 +42,7 @@ ARMS = {
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """`available` and `budget` in canonical tokens, `trained_tokens` in the student's.
+    """`available` and `budget` in canonical tokens; `trained_tokens` in the student's, as trained.
 
     `difference` is pass@1 less that of the first arm, paired over problems.
     """
@@ -95,7 +95,7 @@ def ablate(
     run_pipeline(start, shared, upto="curate", stopping=stopping, say=say)
     available = {name: _tokens(recipe, overrides, name, shared) for name in arms}
     budget = min(available.values())
-    done: dict[str, tuple[RowReport, Scores]] = {}
+    done: dict[str, tuple[int, int, Scores]] = {}
     for name in arms:
         say.note(f"arm {name}: {budget} of {available[name]} tokens")
         changes = [*overrides, *ARMS[name], *_equal(budget, steps)]
@@ -103,19 +103,24 @@ def ablate(
         loaded = load_recipe(recipe, overrides=changes)
         run_pipeline(loaded, root / name, upto="evaluate", stopping=stopping, say=say)
         rows = read_struct(root / name / "dataset/report.json", RowReport)
-        done[name] = rows, _scores(root / name / "evaluate/student/completions.jsonl")
-    first = done[arms[0]][1]
+        trained = read_struct(root / name / "train/report.json", TrainReport)
+        done[name] = (
+            rows.rows,
+            trained.trained_tokens,
+            _scores(root / name / "evaluate/student/completions.jsonl"),
+        )
+    first = done[arms[0]][2]
     found = Ablation(
         start.recipe.name,
         len(first),
         start.recipe.seed,
         [
             Arm(
-                *(name, available[name], budget, rows.rows, rows.trained_tokens),
+                *(name, available[name], budget, rows, trained),
                 pass_at_1(scores),
                 paired_difference(scores, first),
             )
-            for name, (rows, scores) in done.items()
+            for name, (rows, trained, scores) in done.items()
         ],
     )
     write_struct(root / "ablation.json", found)

@@ -47,7 +47,7 @@ class Reworded(Section):
         description="A sentence-transformers model, or your own `package.module:function`."
     )
     top: PositiveInt = Field(5, description="Evaluation questions looked at per training question.")
-    threshold: Share = Field(0.8, description="Cosine similarity from which a pair is flagged.")
+    threshold: Share = Field(0.7, description="Cosine similarity from which a pair is flagged.")
 
 
 class Overlap(Section):
@@ -262,7 +262,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of every random choice of the run.")
     prompts: list[Source] = Field(min_length=1)
     teacher: Teacher
     harvest: Harvest = Harvest()

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -167,3 +176,10 @@ class Harvest(Section):
     top_logprobs: Annotated[int, Field(ge=0, le=128)] = Field(
         0, description="Keep the k most likely tokens at each position."
     )
+
+    @model_validator(mode="after")
+    def _enough_can_be_reached(self) -> Harvest:
+        if self.until_right is not None and self.until_right > self.samples:
+            problem = f"until_right {self.until_right} cannot be reached with samples "
+            raise PydanticCustomError("until_right", f"{problem}{self.samples}; raise samples")
+        return self

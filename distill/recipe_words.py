@@ -85,7 +85,7 @@ def _bounds(metadata: Iterable[Any]) -> str:
         for name, word in BOUNDS.items():
             limit = getattr(constraint, name, None)
             if limit is not None:
-                found.append(f"{word} {limit:g}")
+                found.append(f"{word} {limit:.12g}")
         if pattern := getattr(constraint, "pattern", None):
             found.append(f"that matches {pattern}")
     return f" {' and '.join(found)}" if found else ""

@@ -76,10 +76,41 @@ SWE_AGENT = {
     ],
     "info": {"exit_status": "submitted", "submission": "", "model_stats": {}},
 }  # fmt: skip
+REPLY = {"id": "r1", "choices": [{"message": {"role": "assistant", "content": None,
+         "reasoning_content": "I must look.", "tool_calls": [{"id": "c1", **CALL}]}}]}  # fmt: skip
+ASKED = {"function_name": "weather", "tool_call_id": "c1", "model_response": REPLY}
+OPENHANDS = {
+    "instance_id": "rain-1",
+    "history": [
+        {"source": "agent", "action": "system", "args": {"content": "Be brief.", "tools": TOOLS}},
+        {"source": "user", "action": "message", "args": {"content": "Rain in Zürich?"}},
+        {"source": "agent", "action": "recall", "args": {"query": "Rain"}},
+        {"source": "environment", "observation": "agent_state_changed", "content": ""},
+        {"source": "agent", "action": "call_tool_mcp", "args": {}, "tool_call_metadata": ASKED},
+        {"source": "agent", "observation": "mcp", "content": "rain", "tool_call_metadata": ASKED},
+        {"source": "agent", "action": "message", "args": {"content": "Yes, it rains."}},
+    ],
+}
+OPENHANDS_SDK = {
+    "trajectory": [
+        {"kind": "SystemPromptEvent", "system_prompt": {"type": "text", "text": "Be brief."},
+         "tools": [SCHEMA]},
+        {"kind": "MessageEvent", "source": "user",
+         "llm_message": {"role": "user", "content": [{"type": "text", "text": "Rain in Zürich?"}]}},
+        {"kind": "ActionEvent", "thought": [], "reasoning_content": "I must look.",
+         "tool_name": "weather", "tool_call_id": "c1", "llm_response_id": "r1",
+         "tool_call": {"id": "c1", "name": "weather", "arguments": ARGUMENTS}},
+        {"kind": "ObservationEvent", "tool_call_id": "c1",
+         "observation": {"kind": "X", "content": [{"type": "text", "text": "rain"}]}},
+        {"kind": "MessageEvent", "source": "agent", "llm_message": {
+            "role": "assistant", "content": [{"type": "text", "text": "Yes, it rains."}]}},
+    ],
+}  # fmt: skip
 LOGS: dict[str, dict[str, Any]] = {
     "openai": OPENAI,
     "sharegpt": SHAREGPT,
     "anthropic": ANTHROPIC,
     "responses": RESPONSES,
     "swe-agent": SWE_AGENT,
+    "openhands": OPENHANDS,
 }

@@ -28,6 +28,7 @@ _OTHERS = (
     (b"\xfe\xff", "UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {path} > NEW.jsonl"),
 )
 """How a file begins that holds no JSON Lines, what it is, and what to do."""
+_TABLES = (".csv", ".tsv", ".xls", ".xlsx")
 _ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*(\{|$)")
 
 
@@ -38,8 +39,10 @@ def open_rows(path: Path) -> io.BufferedIOBase:
 
     Raises:
         DataError: the file begins as no JSON Lines file does: with an array of objects, in UTF-16,
-            compressed under a name that does not say so.
+            compressed under a name that does not say so; or its name is that of a table.
     """
+    if path.suffix in _TABLES:
+        raise DataError(f"{path}: not JSON Lines or Parquet", "save it as one of them")
     if path.suffix == ".gz":
         return gzip.open(path)
     if path.suffix == ".zst":

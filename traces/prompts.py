@@ -83,7 +83,8 @@ def prompts_from(
         limit: Stop after so many prompts.
         metadata: What to keep with the prompt of a row.
 
-    A row that repeats an earlier prompt is left out, counted and reported in the log.
+    A row that repeats an earlier prompt is left out, counted and reported in the log; one that
+    asks the same with another reference is a prompt of its own, and reported.
 
     Raises:
         DataError: a column is missing or ambiguous; or rows are broken, without question, or
@@ -96,7 +97,9 @@ def prompts_from(
     columns = _find_columns(path, [row.value for row in head], question, answer, choices, verifier)
     log.info("%s: columns %s", path, columns)
     found: dict[str, Prompt] = {}
+    asked: dict[str, str] = {}
     repeats: list[str] = []
+    disputed: list[str] = []
     faults = Faults()
     for row in chain(head, rows):
         try:
@@ -108,6 +111,10 @@ def prompts_from(
             prompt = msgspec.structs.replace(prompt, metadata=metadata(row))
         if found.setdefault(prompt.id, prompt) is not prompt:
             repeats.append(f"{row.place} repeats {found[prompt.id].source}")
+            continue
+        first = asked.setdefault(prompt_id(prompt.messages, None, prompt.tools), row.place)
+        if first != row.place:
+            disputed.append(f"{row.place} and {first}")
         if len(found) == limit:
             break
     faults.raise_if_any(
@@ -116,6 +123,9 @@ def prompts_from(
     )
     if repeats:
         log.warning("%d repeated prompts are left out: %s", len(repeats), "; ".join(repeats[:3]))
+    if disputed:
+        named = "; ".join(disputed[:3])
+        log.warning("%d prompts ask the same with another reference: %s", len(disputed), named)
     return list(found.values())
 
 

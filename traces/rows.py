@@ -23,12 +23,15 @@ def write_structs(path: Path, structs: Iterable[Any]) -> None:
     """Write one JSON value per line; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        for struct in structs:
-            file.write(msgspec.json.encode(struct) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            for struct in structs:
+                file.write(msgspec.json.encode(struct) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class StructFile(Sequence[T]):

@@ -2,7 +2,7 @@
 
 `openai`: chat messages with `tool_calls`; `sharegpt`: `from`/`value` turns; `anthropic`: content
 blocks; `responses`: items of the OpenAI Responses and Agents interfaces; `swe-agent`: trajectories,
-of which the `history` is taken.
+of which the `history` is taken; `openhands`: events, from a `history` or `trajectory`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from traces.conversations import parse_messages
 from traces.record import Fidelity, Message
 from traces.talk_blocks import anthropic_turns, responses_turns, text_of
+from traces.talk_openhands import openhands_turns
 from traces.talks import Talk
 
 Row = dict[str, Any]
@@ -101,12 +102,20 @@ def swe_agent(row: Row) -> Talk:
     return Talk(_turns(made), _tools(row), about)
 
 
+def openhands(row: Row) -> Talk:
+    """A run of OpenHands: its events, and what the row says of the outcome."""
+    made, tools, fidelity = openhands_turns(row.get("history", row.get("trajectory")))
+    known = ("instance_id", "resolved", "error", "report", "test_result")
+    return Talk(_turns(made), tuple(tools), {k: row[k] for k in known if k in row}, fidelity)
+
+
 FORMATS: dict[str, Callable[[Row], Talk]] = {
     "openai": openai,
     "sharegpt": sharegpt,
     "anthropic": anthropic,
     "responses": responses,
     "swe-agent": swe_agent,
+    "openhands": openhands,
 }
 
 

@@ -16,6 +16,7 @@ from traces.keys import teacher_id
 from traces.record import Fidelity, TeacherRecord, Trace
 from traces.store import TraceStore
 from traces.talk_formats import FORMATS, openai_row
+from traces.talk_openhands import is_event
 from traces.talks import Talk, generations, talks
 from traces.transfer import ExportCounts
 
@@ -105,6 +106,9 @@ def likely_format(path: Path) -> str:
     fields = row.value if row else {}
     if isinstance(fields.get("conversations"), list):
         return "sharegpt"
+    for name in ("history", "trajectory"):
+        if isinstance(events := fields.get(name), list) and any(map(is_event, events)):
+            return "openhands"
     if isinstance(fields.get("history"), list):
         return "swe-agent"
     turns = fields.get("messages")
@@ -128,6 +132,8 @@ def _rows(path: Path) -> Iterator[Row]:
             yield from read_rows(path)  # lines, whatever its name
             return
         raise DataError(f"{path}: not a JSON file: {json_fault(error)}") from error
+    if isinstance(value, list) and value and all(map(is_event, value)):
+        value = {"history": value}  # one run of OpenHands
     rows = value if isinstance(value, list) else [value]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):

@@ -25,6 +25,9 @@ def test_arms_train_on_equal_tokens_and_are_compared_pairwise(
     assert (first["name"], second["name"]) == ("none", "dedup")
     assert first["budget"] == second["budget"] == min(first["available"], second["available"])
     assert first["difference"]["value"] == 0
+    for arm in (first, second):
+        trained = json.loads((root / arm["name"] / "train/report.json").read_text())
+        assert arm["trained_tokens"] == trained["trained_tokens"] > 0
     assert second["difference"]["low"] <= second["difference"]["value"]
     assert json.loads((root / "ablation.json").read_text()) == found
     manifest = json.loads((root / "dedup/manifest.json").read_text())

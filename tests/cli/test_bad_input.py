@@ -82,6 +82,20 @@ UNREADABLE = [
         "error: r.yaml:11: a tab in the indentation; indent with spaces\n",
     ),
     (
+        "a seed that no generator takes",
+        "name: small",
+        "name: small\nseed: -1",
+        "error: r.yaml:2: seed: needs a whole number of at least 0 and of at most 4294967295, "
+        "not -1\n",
+    ),
+    (
+        "more right answers than samples",
+        "train:",
+        "harvest: {until_right: 2}\ntrain:",
+        "error: r.yaml:10: harvest: until_right 2 cannot be reached with samples 1; raise "
+        "samples\n",
+    ),
+    (
         "missing file",
         "kind: solver",
         "kind: file\n  path: saved.jsonl",

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from traces.verify import isolation
+
 Distill = Callable[..., Any]
 
 
@@ -213,6 +215,18 @@ def test_verify_gives_every_hostile_row_a_line_and_disturbs_none(
     unjudged = [r["reason"] for r in found if r["verdict"] == "unknown"]
     assert all(unjudged)
     assert "reference does not parse" in unjudged
+
+
+def test_the_tier_of_a_program_names_the_isolation_it_ran_in(
+    distill: Distill, tmp_path: Path
+) -> None:
+    program = json.dumps({"entry": "f", "tests": [[[2], 4]]})
+    answer = "```python\ndef f(x): return x * x\n```"
+    code, out, _ = distill("verify", write(tmp_path / "a.jsonl", [row(program, answer, "code")]))
+    rung = isolation.best()
+    want = ("right", f"code/{rung}") if rung else ("unknown", "code")
+    assert code == 0
+    assert [(r["verdict"], r["tier"]) for r in lines(out)] == [want]
 
 
 def test_verify_writes_a_sample_to_label_and_reports_on_it(

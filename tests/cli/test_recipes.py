@@ -70,3 +70,12 @@ def test_a_folder_that_is_no_run_gets_the_nearest_run(distill: Distill, tmp_path
         f"error: {tmp_path}/quikstart is not the directory of a run; "
         f"did you mean {tmp_path}/quickstart?\nhint: give the path of a run\n"
     )
+
+
+def test_init_wants_a_folder_and_quotes_its_name(distill: Distill, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, out, err = distill("init", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert "is a file" in err
+    last = distill("init", tmp_path / "a b").out.splitlines()[-1]
+    assert last == f"edit them, then: distill check '{tmp_path}/a b/recipe.yaml'"

@@ -147,8 +147,9 @@ def test_failed_requests_of_a_finished_harvest_are_asked_again(tmp_path: Path) -
     ],
 )
 def test_second_copies_are_for_what_costs_nothing_unless_told(
-    tmp_path: Path, overrides: tuple[str, ...], share: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], share: float
 ) -> None:
+    monkeypatch.setenv("KEY", "x")
     loaded = recipe(tmp_path, *overrides)
     assert isinstance(loaded.recipe.teacher, EndpointTeacher)
     assert hedge_of(loaded.recipe, loaded.recipe.teacher) == share

@@ -69,3 +69,9 @@ def test_another_kind_of_file_is_named_with_what_to_do(
 def test_a_first_line_that_holds_an_array_of_numbers_is_a_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'[1, 2]\n{"a": 1}\n')
     assert read(tmp_path / "a.jsonl") == b'[1, 2]\n{"a": 1}\n'
+
+
+def test_a_table_is_not_read_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\n1,2\n")
+    with pytest.raises(DataError, match=r"a\.csv: not JSON Lines or Parquet"):
+        open_rows(tmp_path / "a.csv")

@@ -135,9 +135,13 @@ def test_repeated_prompts_are_left_out_and_reported(
     assert f"2 repeated prompts are left out: {path}:3 repeats {path}:1" in caplog.text
 
 
-def test_one_question_with_two_references_is_two_prompts(path: Path) -> None:
-    first, second = load(path, *({"question": "a", "answer": a} for a in "12"))
+def test_one_question_with_two_references_is_two_prompts_and_reported(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        first, second = load(path, *({"question": "a", "answer": a} for a in "121"))
     assert first.id != second.id
+    assert f"1 prompts ask the same with another reference: {path}:2 and {path}:1" in caplog.text
 
 
 def test_limit_takes_the_first_different_prompts(path: Path) -> None:

@@ -42,3 +42,12 @@ def test_a_broken_line_is_named_when_it_is_read(tmp_path: Path) -> None:
             read()
     with pytest.raises(DataError, match="is missing"):
         StructFile(tmp_path / "none.jsonl", int)
+
+
+def test_a_value_that_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_structs(path, [1, 2])
+    with pytest.raises(TypeError):
+        write_structs(path, [3, object()])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
+    assert path.read_bytes() == b"1\n2\n"

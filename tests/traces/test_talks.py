@@ -57,6 +57,7 @@ def test_every_format_gives_the_same_two_turns(form: str, tmp_path: Path) -> Non
         ("anthropic", "I must look.", "summary"),
         ("responses", "I must look.", "summary"),
         ("swe-agent", None, "full"),
+        ("openhands", "I must look.", "full"),
     ],
 )
 def test_reasoning_is_kept_with_how_whole_it_is(

@@ -127,6 +127,9 @@ class Admission:
 
     def succeeded(self) -> None:
         """An answer came: widen, if the width was what held requests back."""
+        if self.away:  # the width was cut for want of anybody there
+            self.width = max(self.width, float(min(self.ceiling, START)))
+            self._threshold = max(self._threshold, self.width)
         self.cuts, self.away = 0, False
         self._broken, self._broken_requests = 0, set()
         if self.tripped_at is not None:

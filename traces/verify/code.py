@@ -105,7 +105,11 @@ def _entry(tests: Tests, code: str, pool: Pool) -> Check:
         else:
             why = f"gives {json.dumps(said['value']):.80}"
         return _failed(tests, number, why)._replace(verifier=verifier)
-    return Check("right", "code", f"{len(tests.cases)} tests", verifier=verifier)
+    return Check("right", "code", _counted(tests), verifier=verifier)
+
+
+def _counted(tests: Tests) -> str:
+    return f"{len(tests.cases)} test{'s' if len(tests.cases) > 1 else ''}"
 
 
 def _failed(tests: Tests, number: int, why: str) -> Check:
@@ -127,7 +131,7 @@ def _programs(tests: Tests, code: str, pool: Pool) -> Check:
         else:
             why = f"prints {reply['stdout'][:80]!r}"
         return _failed(tests, number, why)._replace(verifier=verifier)
-    return Check("right", "code", f"{len(tests.cases)} tests", verifier=verifier)
+    return Check("right", "code", _counted(tests), verifier=verifier)
 
 
 def _not_run(reply: dict[str, Any]) -> Check | None:

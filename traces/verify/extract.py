@@ -60,11 +60,15 @@ _DOUBTED = re.compile(
     "error|differs?|different|contradict(?:s|ion)|should|rather)\\b",
     re.IGNORECASE,
 )
-_DENIED = re.compile(
-    r"(?:(?:\bnot|\bnever|\bcannot|n't)(?: be| equal| equal to| be equal to)?"
-    r"|\b(?:wrong|incorrect|mistaken|false|naive) (?:answer|result|value|choice|solution)"
-    r" (?:is|was|would be|might be|could be|may be):?)[\s$\\(\[*]{0,9}\\(?:boxed|fbox)\s{0,9}\{\Z",
-    re.IGNORECASE,
+_DENYING = tuple(
+    f"{no}{be}"
+    for no in (" not", " never", " cannot", "n't")
+    for be in ("", " be", " equal", " equal to", " be equal to")
+)
+_WRONG = ("wrong", "incorrect", "mistaken", "false", "naive")
+_NAMED_WRONG = re.compile(
+    rf"\b(?:{'|'.join(_WRONG)}) (?:answer|result|value|choice|solution)"
+    r" (?:is|was|would be|might be|could be|may be):?\Z"
 )
 _SHORTEST_RETRACTION = 3
 _SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z])")
@@ -139,10 +143,19 @@ def _boxed(text: str) -> Extraction | None:
             break
         said = f"{text[before[0] : before[1]].strip()} {joint[1] or ','} {said}"
     rest = text[end + 1 :]
-    if not _taken_back(rest, said) and not _DENIED.search(text, max(0, start - 80), start):
+    if not _taken_back(rest, said) and not _denied(text, start):
         return Extraction(said, "boxed")
     line = answer_line(text[end:])
     return Extraction(line, "answer_line") if line else Extraction(said, "boxed", retracted=True)
+
+
+def _denied(text: str, start: int) -> bool:
+    """Whether the words right before the box whose content begins at `start` deny it."""
+    before = text[max(0, start - 80) : start].lower()
+    said = " " + before[: before.rfind("\\")].rstrip(" \t\r\n$\\([*")
+    if said.endswith(_DENYING):
+        return True
+    return any(word in said for word in _WRONG) and bool(_NAMED_WRONG.search(said))
 
 
 def _taken_back(rest: str, said: str) -> bool:

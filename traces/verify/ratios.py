@@ -18,7 +18,8 @@ def check_ratio(gold: str, answer: str, question: str) -> Check | None:
     """The check where the question asks for a ratio and one of two cleaned answers is written as
     one; None for everything else. Ratios are the same up to a factor, unless in lowest terms.
     """
-    if "ratio" not in question.lower() or not (_RATIO.fullmatch(gold) or _RATIO.fullmatch(answer)):
+    written = _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer)
+    if not written or "ratio" not in question.lower():
         return None
     wanted, given = _parts(gold), _parts(answer)
     if wanted is None or given is None or not all((*wanted, *given)):

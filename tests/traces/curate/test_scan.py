@@ -14,9 +14,13 @@ from traces.curate.scan import (
     TAIL_REPEATS,
     exact_hash,
     grams_of,
+    identify,
     letters,
     measure,
     read_tokens,
+    scan,
+    sketch,
+    sketch_grams,
 )
 from traces.curate.tokens import canonical, tokens
 
@@ -55,6 +59,21 @@ def test_the_compiled_tokens_are_the_plain_ones(text: str) -> None:
     assert len(set(zip(found, hashes, strict=True))) == len(set(found)) == len(set(hashes))
     assert len(set(grams_of(read).tolist())) == (len(plain) if found else 0)
     assert [n > 0 for n in read.numbers] == [bool(re.match(r"\d", token)) for token in found]
+
+
+@settings(max_examples=100, deadline=None)
+@given(LONG, st.integers(1, 40))
+def test_every_way_to_a_sketch_gives_the_same(text: str, times: int) -> None:
+    text *= times
+    count, found = sketch(text)
+    digest, same_count, same = identify(text)
+    measures, scanned = scan(text)
+    assert count == same_count == measures.tokens == len(tokens(text))
+    by_set = sketch_grams(np.unique(grams_of(read_tokens(text)))[::-1])
+    assert (found == same).all()
+    assert (found == scanned).all()
+    assert (found == by_set).all()
+    assert digest != identify(text + " ")[0]
 
 
 @settings(max_examples=100, deadline=None)

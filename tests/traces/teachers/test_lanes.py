@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import random
+import threading
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from tests.fault_server import Answer, FaultServer, error, good
+from tests.fault_server import Answer, Ask, FaultServer, error, good
 from traces.errors import TeacherError
 from traces.keys import prompt_id, trace_key
 from traces.record import Message, Prompt, Sampling, Trace
@@ -128,3 +130,39 @@ def test_a_server_that_comes_back_with_another_model_ends_the_run() -> None:
     assert 1 <= len(swapped) <= 2
     assert all(t.content == "4" for t in swapped)
     assert {t.returned_model for t in got if t.status == "ok"} == {"real-model"}
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "errors", "is away"])
+def test_an_endpoint_in_trouble_gets_only_probes_and_then_its_share_again(trouble: str) -> None:
+    """Of three endpoints one is of no use for a second, which stands for half a minute."""
+    well_at = time.monotonic() + 1.0
+    faulty = Answer(delay_s=20.0) if trouble == "hangs" else error(500)
+    asked_in_trouble = asked_later = 0
+
+    def third(_: Ask) -> Answer:
+        nonlocal asked_in_trouble, asked_later
+        if trouble != "is away" and time.monotonic() < well_at:
+            asked_in_trouble += 1
+            return faulty
+        asked_later += 1
+        return Answer(good().body, delay_s=0.02)
+
+    quick = Answer(good().body, delay_s=0.02)
+    with (
+        FaultServer(lambda _: quick) as a,
+        FaultServer(lambda _: quick) as b,
+        FaultServer(third) as c,
+    ):
+        if trouble == "is away":
+            c.stop_listening()
+            again = threading.Timer(1.0, c.listen_again)
+            again.start()
+        began = time.monotonic()
+        got = harvest([a, b, c], 1200, concurrency=8, timeout_s=0.3, retries=5)
+        took_s = time.monotonic() - began
+        if trouble == "is away":
+            again.join()
+    assert {trace.status for trace in got} == {"ok"}
+    assert asked_in_trouble <= 40  # a full house twice over, and probes one at a time
+    assert asked_later > 50  # once one of them was answered it shares the work
+    assert took_s < 20.0
