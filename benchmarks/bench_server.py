@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import struct
 import sys
 import time
+import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +24,10 @@ class Server(asyncio.Protocol):
     reply = b""
     rng = random.Random(0)
     in_flight = 0
-    counts: ClassVar[dict[str, float]] = {"ok": 0, "429": 0, "busy_s": 0.0}
+    counts: ClassVar[dict[str, float]] = {"ok": 0, "429": 0, "busy_s": 0.0, "asked": 0}
+    seen: ClassVar[Counter[str]] = Counter()
     began = 0.0
+    faulty = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport, self.buffer = transport, bytearray()
@@ -36,13 +42,14 @@ class Server(asyncio.Protocol):
         length = int(start[at + 15 : start.find(b"\r", at)]) if at >= 0 else 0
         if len(self.buffer) < head + 4 + length:
             return
+        body = bytes(self.buffer[head + 4 : head + 4 + length])
         del self.buffer[: head + 4 + length]
         if start.startswith(b"get /stats"):
             self.send(json.dumps(Server.counts).encode())
         elif start.startswith(b"get"):
             self.send(b'{"data": []}')
         else:
-            self.chat()
+            self.chat(body)
 
     def cap(self) -> int:
         """The hidden limit now: 300, then 60, then 300 again, a third of the time each."""
@@ -51,28 +58,64 @@ class Server(asyncio.Protocol):
         step = int((time.monotonic() - Server.began) / every)
         return caps[min(step, len(caps) - 1)] if caps else 10**9
 
-    def chat(self) -> None:
+    def chat(self, body: bytes) -> None:
+        Server.counts["asked"] += 1
         if Server.in_flight >= self.cap():
             Server.counts["429"] += 1
-            self.send(b'{"error": {"message": "too many"}}', b"429 Busy")
+            wait = self.settings.get("retry_after")
+            extra = b"Retry-After: %s\r\n" % wait.encode() if wait else b""
+            self.send(b'{"error": {"message": "too many"}}', b"429 Busy", extra=extra)
             return
+        self.faulty = bool(self.settings.get("fault")) and self.fails(body)
         Server.in_flight += 1
         delay = self.rng.uniform(self.settings["low_s"], self.settings["high_s"])
         asyncio.get_running_loop().call_later(delay, self.done, delay)
 
+    def fails(self, body: bytes) -> bool:
+        """Whether this is one of the first two requests of a prompt that is one in three."""
+        messages = json.loads(body)["messages"]
+        text = messages[-1]["content"] if messages else ""
+        Server.seen[text] += 1
+        return bool(text) and zlib.crc32(text.encode()) % 3 == 0 and Server.seen[text] <= 2
+
+    def break_off(self) -> None:
+        """A reply that is none: an error with status 200, half of its JSON, or a reset in it."""
+        fault, half = self.settings["fault"], self.reply[: len(self.reply) // 2]
+        if fault == "error in a 200":
+            self.send(b'{"error": {"message": "upstream failed", "code": 502}}')
+        elif fault == "truncated JSON":
+            self.send(half)
+        else:
+            head = (
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            )
+            self.transport.write(head % len(self.reply) + half)
+            linger = struct.pack("ii", 1, 0)  # RST instead of FIN
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+            asyncio.get_running_loop().call_later(0.01, self.transport.abort)
+
     def done(self, delay: float) -> None:
         Server.in_flight -= 1
+        if self.faulty and not self.transport.is_closing():
+            self.break_off()
+            return
         Server.counts["ok"] += 1
         Server.counts["busy_s"] += delay
         if not self.transport.is_closing():
             self.send(self.reply, kind=self.settings.get("kind", "application/json").encode())
 
     def send(
-        self, body: bytes, status: bytes = b"200 OK", kind: bytes = b"application/json"
+        self,
+        body: bytes,
+        status: bytes = b"200 OK",
+        kind: bytes = b"application/json",
+        extra: bytes = b"",
     ) -> None:
         self.transport.write(
-            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
-            % (status, kind, len(body), body)
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n%s"
+            % (status, kind, extra, len(body), body)
         )
 
 

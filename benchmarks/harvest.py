@@ -1,6 +1,7 @@
 """What the harvester can take: rate, CPU, slot use, bytes, memory, resume; a peer beside it.
 
-python -m benchmarks.harvest [--quick] [--soak SECONDS] [--curator PYTHON] [CASE ...]
+python -m benchmarks.harvest [--quick] [--curator PYTHON] [CASE ...]
+python -m benchmarks.harvest --soak SECONDS | --soak-traces N
 
 Each case runs a server process (`bench_server`) and the harvester in another, into a real store;
 traces count when they are on disk. `peer` is the plain loop that people write: the openai package
@@ -17,10 +18,7 @@ import json
 import os
 import platform
 import random
-import resource
-import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harvest_faults, harvest_many
+from benchmarks.harvest_many import peak_mib
 from traces.harvest import harvest, planned_keys
 from traces.keys import content_hash, prompt_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
@@ -190,10 +190,6 @@ def floor_s(low: float, high: float, count: int, slots: int) -> float:
     return max(ends)
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def memory(quick: bool, folder: Path) -> Figures:
     """Peak memory by the number of prompts, and what that makes of a million."""
     small, large = (1000, 4000) if quick else (10_000, 40_000)
@@ -214,30 +210,11 @@ def memory(quick: bool, folder: Path) -> Figures:
     }
 
 
-def soak(seconds: float, folder: Path) -> Figures:
-    """Slope of memory while harvest follows harvest at about 500 traces a second."""
-    samples: list[tuple[float, float]] = []
-    began, spell, traces = time.monotonic(), 0, 0
-    with server(low_s=0.1, high_s=0.3, bytes=10_240) as url:
-        while time.monotonic() - began < seconds:
-            store = folder / str(spell)
-            store.mkdir()
-            _, _, counts = measured(url, 2000, 100, store)
-            shutil.rmtree(store)
-            spell, traces = spell + 1, traces + counts.asked
-            samples.append((time.monotonic() - began, resident_mib()))
-    half = samples[len(samples) // 2 :]  # the first half warms up
-    slope = statistics.linear_regression(*zip(*half, strict=True)).slope if len(half) > 2 else 0.0
-    return {
-        "soak_s": time.monotonic() - began,
-        "soak_traces": traces,
-        "soak_rss_mib": samples[-1][1],
-        "soak_rss_mib_per_hour": 3600 * slope,
-    }
-
-
-def resident_mib() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+def soak(seconds: float, traces: int, folder: Path) -> Figures:
+    """Slope of memory over many harvests; see `harvest_many.soak`."""
+    low, high = (0.05, 0.15) if traces else (0.1, 0.3)
+    with server(low_s=low, high_s=high, bytes=10_240) as url:
+        return harvest_many.soak(url, seconds, traces, folder, measured)
 
 
 def streaming(quick: bool, folder: Path) -> Figures:
@@ -315,23 +292,27 @@ def fill(path: Path, count: int) -> None:
 CASES: dict[str, Callable[[bool, Path], Figures]] = {
     "rate": rate, "peer": peer, "latency": latency, "streaming": streaming,
     "logprobs": logprobs, "hidden_cap": hidden_cap, "memory": memory, "resume": resume,
+    "million": harvest_many.million,
 }  # fmt: skip
 
 
-def one(name: str, quick: bool, soak_s: float, curator: str) -> Figures:
+def one(name: str, options: argparse.Namespace) -> Figures:
     """The figures of one case, which runs in this process."""
     with tempfile.TemporaryDirectory() as folder:
         if name == "soak":
-            return soak(soak_s, Path(folder))
+            return soak(options.soak, options.soak_traces, Path(folder))
+        if name == "faults":
+            return harvest_faults.faults(server, Path(folder))
         if name == "curator":
-            return curator_peer(curator, quick, Path(folder))
-        return CASES[name](quick, Path(folder))
+            return curator_peer(options.curator, options.quick, Path(folder))
+        return CASES[name](options.quick, Path(folder))
 
 
 def apart(name: str, options: argparse.Namespace) -> Figures:
     """The same in a process of its own, so that its memory is its own."""
     command = [sys.executable, "-m", "benchmarks.harvest", "--inside", name]
-    command += ["--soak", str(options.soak), "--curator", options.curator]
+    command += ["--soak", str(options.soak), "--soak-traces", str(options.soak_traces)]
+    command += ["--curator", options.curator]
     command += ["--quick"] * options.quick
     made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     found: Figures = json.loads(made.stdout.splitlines()[-1])
@@ -342,17 +323,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small counts, for a busy machine")
     parser.add_argument("--soak", type=float, default=0.0, help="seconds of soak, besides")
+    parser.add_argument("--soak-traces", type=int, default=0, help="soak of so many, at full speed")
     parser.add_argument("--curator", default="", help="a Python that has bespokelabs-curator")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all if none is named")
+    parser.add_argument(
+        "cases", nargs="*", help=f"of {', '.join(CASES)}, faults; all but that one if none is named"
+    )
     options = parser.parse_args()
     if options.inside:
-        print(json.dumps(one(options.inside, options.quick, options.soak, options.curator)))
+        print(json.dumps(one(options.inside, options)))
         return
     load = f"{os.getloadavg()[0]:.1f}"
     found: Figures = {"machine": platform.machine(), "cores": os.cpu_count() or 0, "load": load}
-    names = options.cases or [*CASES, *["soak"] * bool(options.soak)]
-    for name in [*names, *["curator"] * bool(options.curator)]:
+    names = options.cases or [*CASES]
+    soaked = bool(options.soak or options.soak_traces)
+    if soaked and not options.cases:
+        names = []
+    for name in [*names, *["soak"] * soaked, *["curator"] * bool(options.curator)]:
         figures = apart(name, options)
         found |= figures
         print(f"{name:12}", *(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"

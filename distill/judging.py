@@ -7,8 +7,9 @@ paid for is never asked again, whatever else of the recipe changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
 from distill.harvest_stage import price_of
@@ -35,7 +36,9 @@ from traces.verify.pool import Pool
 from traces.verify.rubric import Criterion, rate, read_rubric, rubric_request
 
 STORE = "verify/judge.sqlite"
-Pairs = Sequence[tuple[Prompt, Trace]]
+Pairs = Iterable[tuple[Prompt, Trace]]
+AT_A_TIME = 64
+"""So many pairs are held for each worker that looks at them."""
 
 
 class _Asked(NamedTuple):
@@ -106,7 +109,11 @@ def _cases(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Case]:
             return case_of(*pair, verdict) or conflict_of(*pair, verdict, pool)
 
         with ThreadPoolExecutor(section.workers) as threads:
-            return [case for case in threads.map(look, pairs) if case is not None]
+            found: list[Case] = []
+            rest = iter(pairs)
+            while page := list(islice(rest, AT_A_TIME * section.workers)):
+                found += [case for case in threads.map(look, page) if case is not None]
+            return found
 
 
 def _asked(case: Case) -> _Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +36,7 @@ class Preflight:
         self._kinds: list[tuple[Turns, Tools]] = [((Message("user", "?"),), ())]
 
     @cached_property
-    def prompts(self) -> tuple[list[Prompt], list[Prompt]]:
+    def prompts(self) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
         """Training prompts and held-out problems: references pass their verifiers, none in both."""
         recipe = self.loaded.recipe
         found = [

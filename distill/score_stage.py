@@ -12,8 +12,8 @@ import msgspec
 from distill.artifacts import StudentScore
 from distill.curating import STUDENT, annotated, decide_by
 from distill.job import Job
+from distill.pairs import Pairs
 from distill.recipe import Recipe
-from distill.stages import read_pairs
 from traces.curate.surgery import edit
 from traces.errors import DataError, Interrupted
 from traces.rows import read_structs, write_structs
@@ -80,7 +80,7 @@ def _rows(job: Job, keys: set[str]) -> Iterator[Row]:
     layout, rules = job.proved.row_format, job.recipe.curate.surgery
     with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
         shas = {name: record.tokenizer_sha for name, record in store.teachers().items()}
-    for prompt, trace in read_pairs(job):
+    for prompt, trace in Pairs(job.run.root):
         if trace.key in keys:
             edited, _ = edit(trace, rules)
             built = build_row(prompt, edited, layout, shas.get(trace.teacher, ""))

@@ -13,6 +13,7 @@ from distill.curating import annotated, decide_by, pass_rates
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
 from distill.judging import failed_opinions, judged, latest, rungs
+from distill.pairs import Pairs
 from distill.run import write_struct
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
@@ -34,6 +35,11 @@ def prepare_prompts(job: Job) -> dict[str, Any]:
     write_structs(job.path("prompts/held_out.jsonl"), held_out)
     job.say.note(
         f"{len(training)} training questions, {len(held_out)} held out, 0 in both (checked)"
+    )
+    # What comes later reads them from there, and they are held no more.
+    job.proved.prompts = (
+        StructFile(job.path("prompts/training.jsonl"), Prompt),
+        StructFile(job.path("prompts/held_out.jsonl"), Prompt),
     )
     return {"training": len(training), "held_out": len(held_out), "in_both": 0}
 
@@ -126,7 +132,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
 def verify_traces(job: Job) -> dict[str, Any]:
     """One verdict on the answer of each trace, one on its steps where they can be checked."""
     section = job.recipe.verify
-    pairs = list(read_pairs(job))
+    pairs = Pairs(job.run.root)
     job.say.start("traces", len(pairs))
     verdicts = []
     found = verify_all(
@@ -174,22 +180,12 @@ def curate_traces(job: Job) -> dict[str, Any]:
     return {"harvested": funnel.harvested, **dict(funnel.dropped), "kept": funnel.kept}
 
 
-def read_pairs(job: Job) -> Iterator[tuple[Prompt, Trace]]:
-    """The traces this recipe asked for, with their prompts; others in the store are not its own."""
-    keys = set(read_structs(job.path("harvest/keys.jsonl"), str))
-    with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
-        prompts = {prompt.id: prompt for prompt in store.prompts()}
-        for trace in store.traces():
-            if trace.key in keys:
-                yield prompts[trace.prompt_id], trace
-
-
 def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
     """The traces that curation kept, after its surgery; what that did is added to `edits`."""
     rules = job.recipe.curate.surgery
     decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
     kept = {decision.key for decision in decisions if decision.kept}
-    for prompt, trace in read_pairs(job):
+    for prompt, trace in Pairs(job.run.root):
         if trace.key in kept:
             edited, done = edit(trace, rules)
             edits += done

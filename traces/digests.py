@@ -5,7 +5,8 @@ A digest is the 16 bytes that a key of 32 hex digits spells. Blocks of digests a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 WIDTH = 16
 _KIND = f"S{WIDTH}"
+_PAGE = 16_384
 _PARTS = 16
 """By their first hex digit."""
 Places = npt.NDArray[np.int64]
@@ -40,6 +42,29 @@ def _digest(name: str) -> bytes:
     except ValueError:
         return b""
     return digest if len(digest) == WIDTH and digest.hex() == name else b""
+
+
+class DigestSet:
+    """A set of keys in 16 bytes each. Those of another form are kept as they are."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        blocks, self._others = [b""], set[str]()
+        rest = iter(names)
+        while page := list(islice(rest, _PAGE)):
+            block, known = digests_of(page)
+            blocks.append(block)
+            self._others.update(set(page).difference([page[n] for n in known.tolist()]))
+        self._digests = np.unique(np.frombuffer(b"".join(blocks), _KIND))
+
+    def __len__(self) -> int:
+        return len(self._digests) + len(self._others)
+
+    def __contains__(self, name: str) -> bool:
+        digest = _digest(name)
+        if not digest:
+            return name in self._others
+        at = int(np.searchsorted(self._digests, np.frombuffer(digest, _KIND)[0]))
+        return at < len(self._digests) and self._digests[at : at + 1].tobytes() == digest
 
 
 class Index:
@@ -81,9 +106,22 @@ class Index:
             self._last = None  # free it first
             places = np.flatnonzero(self._parts == number)
             digests = self._digests[places]
-            order = np.argsort(digests, kind="stable")
+            order = _order(digests)
             self._last = number, _Part(digests[order], places[order])
         return self._last[1]
+
+
+def _order(digests: npt.NDArray[np.bytes_]) -> Places:
+    """What sorts them, equal ones left in their order: by the first half as a number, if it does.
+
+    That takes a fraction of the time that comparing 16 bytes takes.
+    """
+    half = digests.view(">u8")[::2].astype(np.uint64)
+    order = np.argsort(half, kind="stable")
+    ranked = half[order]
+    if (ranked[1:] == ranked[:-1]).any():
+        return np.argsort(digests, kind="stable")
+    return order
 
 
 class _Part(NamedTuple):

@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traces.digests import WIDTH, Index, digests_of
+from traces.digests import WIDTH, DigestSet, Index, digests_of
 
 DIGESTS = st.lists(st.binary(min_size=WIDTH, max_size=WIDTH) | st.just(bytes(WIDTH)), max_size=40)
 
@@ -45,3 +45,17 @@ def test_digests_are_found_in_any_order_of_asking() -> None:
     asked = held[::-1] + sorted(held)
     found = Index(b"".join(held)).find(b"".join(asked)).tolist()
     assert [held[place] for place in found] == asked
+
+
+@given(
+    st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex) | st.text(max_size=33)),
+    st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex) | st.text(max_size=33)),
+)
+def test_a_set_of_digests_holds_what_a_set_of_names_holds(
+    names: list[str], others: list[str]
+) -> None:
+    found = DigestSet(names)
+    assert len(found) == len(set(names))
+    assert [name in found for name in names + others] == [
+        name in set(names) for name in names + others
+    ]
