@@ -3,7 +3,9 @@
 Sketches of 128 places are cut into bands; texts that agree in a band are candidates. Bands of 4
 places let two texts of similarity 0.8 meet with probability 1 - 5e-8, of 0.7 with 1 - 2e-4; for
 thresholds below 0.65 bands are shorter. Texts are taken best first and compared with kept ones
-only, so a crowd of copies costs one comparison each.
+only, so a crowd of copies costs one comparison each. A crowd of like solutions with other numbers,
+none a copy, would cost a comparison for each pair: texts that come with their questions are
+candidates only where they have the same numbers, and no text is compared with more than 256.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from traces.curate.scan import PLACES, Tokens, compare, number_hash, read_tokens
 
 _MARGIN = 0.16  # four standard deviations of the estimate: a pair that is lost by it is one in 1e4
 _CACHED = 512
+_TRIED = 256
+"""So many candidates, the most alike by their sketches first, are compared with one text. More are
+there only in a crowd of texts that are alike but for their numbers."""
 
 
 class Text(NamedTuple):
@@ -47,10 +52,7 @@ def find_near(
     `sketches` u32 [N, 128]; `order` the texts to look at, best first; `text_of` is asked only for
     candidates.
     """
-    crowd, groups, count = _groups(sketches, np.fromiter(order, np.int64), threshold)
-    last, before = np.full(count, -1, np.int32), np.full(groups.shape, -1, np.int32)
-    seen, least = np.full(len(crowd), -1, np.int32), banding(threshold)[1]
-    mine = sketches[crowd]
+    rows, least = banding(threshold)
     cache: OrderedDict[int, Pair] = OrderedDict()
 
     def tokens_of(number: int) -> Pair:
@@ -63,11 +65,18 @@ def find_near(
                 cache.popitem(last=False)
         return cache[number]
 
+    numbers = np.fromiter(order, np.int64)
+    crowd, groups, count = _groups(numbers, bands.band_hashes(sketches, numbers, rows))
+    kinds = np.array([_kind(tokens_of(number)) for number in crowd.tolist()], np.uint32)
+    if kinds.any():
+        crowd, groups, count = _groups(crowd, bands.band_hashes(sketches, crowd, rows) ^ kinds)
+    last, before = np.full(count, -1, np.int32), np.full(groups.shape, -1, np.int32)
+    seen, mine = np.full(len(crowd), -1, np.int32), sketches[crowd]
     found: dict[int, tuple[int, float]] = {}
     place, others = bands.search(mine, groups, last, before, seen, least, 0)
     while place < len(crowd):
         number = int(crowd[place])
-        for other in crowd[others].tolist():
+        for other in crowd[others[:_TRIED]].tolist():
             alike = copies(tokens_of(number), tokens_of(other), threshold)
             if alike is not None:
                 found[number] = other, alike
@@ -78,16 +87,22 @@ def find_near(
     return found
 
 
+def _kind(pair: Pair) -> int:
+    """u32 that is equal for all texts of which this one can be a copy; 0 where nothing is known."""
+    if pair.question is None:
+        return 0
+    return number_hash(pair.trace, pair.question) & 0xFFFFFFFF
+
+
 def _groups(
-    sketches: npt.NDArray[np.uint32], order: npt.NDArray[np.int64], threshold: float
+    order: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], int]:
     """Those of `order`, in their order, that have a band in common with another of them.
 
-    Their N numbers; i32 [N, bands], equal where two have the same band, -1 where nobody else has
-    it; how many such numbers there are. One sort for each band costs less than a look into a large
-    table for each text.
+    `hashes` u32 [bands, len(order)]. The numbers of the N that have; i32 [N, bands], equal where
+    two have the same band, -1 where nobody else has it; how many such numbers there are. One sort
+    for each band costs less than a look into a large table for each text.
     """
-    hashes = bands.band_hashes(sketches, order, banding(threshold)[0])
     groups, count = np.full(hashes.shape, -1, np.int32), 0
     places = np.arange(len(order), dtype=np.uint64)
     for band, one in zip(groups, hashes, strict=True):

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from traces.curate import nearby
+from traces.curate.nearby import copies
 from traces.curate.rows import DedupRow, dedup_rows
 from traces.curate.scan import read_tokens, similarity, sketch
 from traces.jsonio import Faults
@@ -81,3 +84,28 @@ def test_rows_that_hold_no_text_are_named_by_line_and_the_others_compared(tmp_pa
     assert len(found) == 10
     assert faults.count == 7
     assert [named.split(":")[1] for named in faults.named] == ["3", "4", "5"]
+
+
+@pytest.mark.parametrize("question", ["", "How much is it in all, of {0} and {1}?"])
+def test_a_crowd_that_differs_in_numbers_alone_is_not_compared_pair_by_pair(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wording = "We take {0} and add {1} to it, so that in all there are {2} of them, and no more. "
+    pairs = [(n, 7 * n) for n in range(1500)] + [(5, 35), (1499, 7 * 1499)]
+    texts = [(wording + prose(1, 120)).format(a, b, a + b) for a, b in pairs]
+    compared = 0
+
+    def counting(*arguments: Any) -> float | None:
+        nonlocal compared
+        compared += 1
+        return copies(*arguments)
+
+    monkeypatch.setattr(nearby, "copies", counting)
+    found = nearby.find_near(
+        np.stack([sketch(text)[1] for text in texts]),
+        range(len(texts)),
+        lambda n: nearby.Text(texts[n], question.format(*pairs[n])),
+        0.8,
+    )
+    assert found == {1500: (5, 1.0), 1501: (1499, 1.0)}
+    assert compared <= (2 if question else 300 * len(texts))
