@@ -48,7 +48,7 @@ def test_compressed_data_that_ends_early_is_an_error(
 @pytest.mark.parametrize(
     ("content", "what", "hint"),
     [
-        (gzip.compress(LINES), "compressed by gzip", "ends in .gz"),
+        (gzip.compress(LINES, mtime=0), "compressed by gzip", "ends in .gz"),
         (zstandard.compress(LINES), "compressed by zstd", "ends in .zst"),
         ('{"a": 1}\n'.encode("utf-16"), "UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 '"),
         (b'\xef\xbb\xbf [\n {"a": 1}]', "one JSON array, not JSON Lines", "jq -c '.[]' '"),
