@@ -6,6 +6,10 @@ SEED ?= 0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   -c constraints.txt -e
 
+# Byte code is written by what is imported, not by pip for all there is; without any, each of the
+# many processes of the tests would compile torch and sympy for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: quickstart quickstart-teacher test test-exhaustive lint fmt bench clean
 
 .venv/bin/python:
