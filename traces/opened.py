@@ -93,7 +93,6 @@ class _Frames(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file below too."""
-        self._reader.close()
         self._file.close()
         super().close()
 
