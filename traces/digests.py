@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 WIDTH = 16
 _KIND = f"S{WIDTH}"
+_HALF = np.dtype(np.uint64)
 _PAGE = 16_384
 _PARTS = 16
 """By their first hex digit."""
@@ -23,13 +24,13 @@ Places = npt.NDArray[np.int64]
 def digests_of(names: Sequence[str]) -> tuple[bytes, Places]:
     """The digests of `names` and the index of each; names of another form are left out."""
     joined = "".join(names)
-    if len(joined) == 2 * WIDTH * len(names) and all(len(name) == 2 * WIDTH for name in names):
+    if all(len(name) == 2 * WIDTH for name in names):
         try:
             block = bytes.fromhex(joined)
         except ValueError:
             pass
         else:
-            if len(block) == WIDTH * len(names):
+            if block.hex() == joined:
                 return block, np.arange(len(names))
     found = [(number, digest) for number, name in enumerate(names) if (digest := _digest(name))]
     return b"".join(d for _, d in found), np.array([n for n, _ in found], dtype=np.int64)
@@ -83,13 +84,13 @@ class Index:
         wanted = np.frombuffer(block, _KIND)
         found = np.full(len(wanted), -1, dtype=np.int64)
         parts = _part_of(wanted)
-        for number in np.unique(parts).tolist():
+        for number in np.flatnonzero(np.bincount(parts, minlength=_PARTS)).tolist():
             here = np.flatnonzero(parts == number)
-            part = self._part(number)
+            part, digests = self._part(number), wanted[here]
             if len(part.digests):
-                at = np.searchsorted(part.digests, wanted[here])
+                at = np.searchsorted(part.ranks, _ranks(digests, part.ranks.dtype))
                 at = np.minimum(at, len(part.digests) - 1)
-                hit = part.digests[at] == wanted[here]
+                hit = part.digests[at] == digests
                 found[here[hit]] = part.places[at[hit]]
         return found
 
@@ -106,29 +107,41 @@ class Index:
             self._last = None  # free it first
             places = np.flatnonzero(self._parts == number)
             digests = self._digests[places]
-            order = _order(digests)
-            self._last = number, _Part(digests[order], places[order])
+            order, ranks = _sorted(digests)
+            self._last = number, _Part(ranks, digests[order], places[order])
         return self._last[1]
 
 
-def _order(digests: npt.NDArray[np.bytes_]) -> Places:
-    """What sorts them, equal ones left in their order: by the first half as a number, if it does.
-
-    That takes a fraction of the time that comparing 16 bytes takes.
-    """
-    half = digests.view(">u8")[::2].astype(np.uint64)
-    order = np.argsort(half, kind="stable")
-    ranked = half[order]
-    if (ranked[1:] == ranked[:-1]).any():
-        return np.argsort(digests, kind="stable")
-    return order
-
-
 class _Part(NamedTuple):
-    """The digests that begin alike, sorted, and the place of each."""
+    """The digests that begin alike, sorted, with what they are sorted by and the place of each."""
 
+    ranks: npt.NDArray[Any]
     digests: npt.NDArray[np.bytes_]
     places: Places
+
+
+def _sorted(digests: npt.NDArray[np.bytes_]) -> tuple[Places, npt.NDArray[Any]]:
+    """What sorts them, equal ones left in their order, and what they are sorted by.
+
+    That is their first half as a number, if it tells them apart: it takes a fraction of the time
+    that comparing 16 bytes takes.
+    """
+    ranks = _ranks(digests, _HALF)
+    order = np.argsort(ranks)
+    ranked = ranks[order]
+    if not (ranked[1:] == ranked[:-1]).any():
+        return order, ranked
+    order = np.argsort(ranks, kind="stable")
+    ranked, ordered = ranks[order], digests[order]
+    if (ordered[1:] == ordered[:-1])[ranked[1:] == ranked[:-1]].all():
+        return order, ranked
+    order = np.argsort(digests, kind="stable")
+    return order, digests[order]
+
+
+def _ranks(digests: npt.NDArray[np.bytes_], kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The first half of each as a number where `kind` is one; else the digests."""
+    return digests.view(">u8")[::2].astype(_HALF) if kind == _HALF else digests
 
 
 def _part_of(digests: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:

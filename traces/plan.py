@@ -143,11 +143,10 @@ class Plan:
         """The highest attempt that `store` holds for each place, -1 where it holds none."""
         found, index = np.full(self.places, -1, dtype=np.int32), Index(self.digests)
 
-        def note(keys: Sequence[str], attempts: Sequence[int]) -> None:
-            block, known = digests_of(keys)
+        def note(block: bytes, attempts: npt.NDArray[np.int32]) -> None:
             places = index.find(block)
             hit = places >= 0
-            np.maximum.at(found, places[hit], np.array(attempts, dtype=np.int32)[known[hit]])
+            np.maximum.at(found, places[hit], attempts[hit])
 
         store.each_attempt(note)
         return found

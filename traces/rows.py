@@ -15,7 +15,7 @@ import numpy as np
 from traces.errors import DataError
 
 T = TypeVar("T")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # what is made of a larger one is given back to the system each time
 _NEWLINE = ord("\n")
 
 
@@ -47,7 +47,7 @@ class StructFile(Sequence[T]):
         if not path.exists():
             raise DataError(f"{path} is missing", "run the stage that writes it")
         self._path, self._kind = path, kind
-        hashed, starts = hashlib.blake2b(digest_size=16), [np.zeros(1, dtype=np.int64)]
+        hashed, starts = hashlib.sha256(usedforsecurity=False), [np.zeros(1, dtype=np.int64)]
         read = 0
         self._open = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._open)

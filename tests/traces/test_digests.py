@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from traces.digests import WIDTH, DigestSet, Index, digests_of
 
-DIGESTS = st.lists(st.binary(min_size=WIDTH, max_size=WIDTH) | st.just(bytes(WIDTH)), max_size=40)
+ALIKE = st.binary(min_size=8, max_size=8).map(lambda end: bytes(8) + end)
+DIGESTS = st.lists(
+    st.binary(min_size=WIDTH, max_size=WIDTH) | st.just(bytes(WIDTH)) | ALIKE, max_size=40
+)
 
 
 @given(DIGESTS, DIGESTS)
@@ -34,6 +37,7 @@ def test_digests_that_end_or_begin_with_zeros_stay_apart() -> None:
 def test_names_that_are_no_digests_are_left_out() -> None:
     good = [os.urandom(WIDTH).hex() for _ in range(3)]
     assert digests_of(good)[0].hex() == "".join(good)
+    assert digests_of(["F" * 32, "F" * 32])[0] == b""
     mixed = [good[0], "a", good[1].upper().replace("A", "B"), " " * 32, good[2], "é" * 32]
     mixed[2] = "F" * 32  # keys are written small: this is another name
     block, places = digests_of(mixed)

@@ -178,3 +178,12 @@ def test_a_damaged_plan_is_made_again(tmp_path: Path) -> None:
     assert not plan(tmp_path).known
     assert run(tmp_path, 3).asked == 0
     assert plan(tmp_path).known
+
+
+def test_a_total_that_is_kept_is_read_without_a_walk_over_the_traces(tmp_path: Path) -> None:
+    run(tmp_path, 1000)
+    with TraceStore.open(tmp_path / "traces.sqlite") as store:
+        steps = []
+        store._database._connection.set_progress_handler(lambda: steps.append(1), 100)
+        assert store.spent()[2] == 2000
+    assert len(steps) < 10

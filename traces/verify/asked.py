@@ -129,7 +129,7 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
         top, bottom = (int(x) for x in match.groups() if x)
         if gcd(top, bottom) > 1 and _LOWEST.search(question):
             return "not in lowest terms"
-    if not _LETTER.search(_COMMAND.sub("", gold)):
+    if not _LETTER.search(gold) or not _LETTER.search(_COMMAND.sub("", gold)):
         return ""
     if _FACTOR.search(question) and _PRODUCT.search(gold):
         return "" if _PRODUCT.search(answer) and not _sum_outside(answer) else "not factored"

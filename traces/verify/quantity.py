@@ -24,7 +24,10 @@ _VALUE = re.compile(
 )
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?|\u00b0|\s\bdegrees?\b")
 _ASKED = re.compile(r"\b(?:in|into|to|as|[Hh]ow many)\s+(?:units of\s+)?(.{1,30})")
+_ASKED_END = re.compile(r"[?.,;:!]\s|[?.,;:!]$|\bof\b|\bis\b|\bdoes\b")
+_UNWRAPPED = re.compile(r"\\(?:text|mathrm)\s?\{([^{}]*)\}|\$")
 _AND = re.compile(r"\s*(?:,|\band\b)\s*|\s+(?=\d)")
+_SECOND = re.compile(r",|and|\s\d")
 _DIFFERENCE = re.compile(
     r"\bby how (?:much|many)\b|\\Delta\s?T|\u0394\s?T"
     r"|\btemperature (?:change|difference|rise|drop|increase|decrease|interval)"
@@ -57,7 +60,9 @@ def read_quantity(text: str) -> Quantity | None:
 
 def _summed(text: str) -> Quantity | None:
     """`2 hours and 30 minutes` in its last unit; None where the units do not go down in size."""
-    parts = [read_quantity(part) for part in _AND.split(text) if part] if len(text) < 80 else []
+    if len(text) >= 80 or not _SECOND.search(text):
+        return None
+    parts = [read_quantity(part) for part in _AND.split(text) if part]
     total, last = Fraction(0), None
     for part in parts:
         if part is None or part.unit is None or part.unit.offset or part.number.value < 0:
@@ -81,7 +86,8 @@ def check_quantity(
         return None
     if (angle := _angle(gold, answer, question)) is not None:
         return angle
-    wanted, given = read_quantity(gold), read_quantity(answer) or _summed(answer)
+    given = read_quantity(answer) or _summed(answer)
+    wanted = read_quantity(gold) if given else None
     if wanted is None or given is None or (wanted.unit is None and given.unit is None):
         return None
     asked = asked_unit(question)
@@ -125,8 +131,7 @@ def _close(gold: Number, value: Fraction, answer: Number, converted: bool, quest
 def asked_unit(question: str) -> Unit | None:
     """The unit that the question asks for: `in m/s`, `in metres per second`."""
     for match in reversed(list(_ASKED.finditer(question))):
-        words = re.split(r"[?.,;:!]\s|[?.,;:!]$|\bof\b|\bis\b|\bdoes\b", match[1])[0]
-        words = re.sub(r"\\(?:text|mathrm)\s?\{([^{}]*)\}|\$", r"\1", words).split()
+        words = _UNWRAPPED.sub(r"\1", _ASKED_END.split(match[1], maxsplit=1)[0]).split()
         for count in range(min(len(words), 5), 0, -1):
             candidate = " ".join(words[:count]).strip("()")
             if candidate not in ("a", "A", "the", "in", "h") and (unit := read_unit(candidate)):
@@ -136,6 +141,8 @@ def asked_unit(question: str) -> Unit | None:
 
 def _angle(gold: str, answer: str, question: str) -> Check | Pending | None:
     """Degrees against radians that are no plain number."""
+    if "\\pi" not in gold + answer and "\u03c0" not in gold + answer:
+        return None
     in_gold, in_answer = (
         bool(_DEGREES.search(text)) and not re.search(r"(?:circ|\u00b0)\s*\}?\s*[CFK]", text)
         for text in (gold, answer)

@@ -18,6 +18,8 @@ def check_ratio(gold: str, answer: str, question: str) -> Check | None:
     """The check where the question asks for a ratio and one of two cleaned answers is written as
     one; None for everything else. Ratios are the same up to a factor, unless in lowest terms.
     """
+    if ":" not in answer + gold and "to" not in answer + gold and "colon" not in answer + gold:
+        return None
     written = _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer)
     if not written or "ratio" not in question.lower():
         return None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from traces.verify.numeric import clean
+from traces.verify.markup import clean
 from traces.verify.regions import compare_regions
 
 TWO_GAPS = r"(-\infty,-2)\cup(-2,1)\cup(1,\infty)"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traces.verify.characters import plain_characters
+from traces.verify.markup import clean
 from traces.verify.math import check_math
-from traces.verify.numeric import clean, parse_number
+from traces.verify.numeric import parse_number
 from traces.verify.ratios import check_ratio
 
 
