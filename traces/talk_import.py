@@ -114,7 +114,8 @@ def likely_format(path: Path) -> str:
     turns = fields.get("messages")
     if not isinstance(turns, list) or "key" in fields:
         return ""
-    parts = [p for t in turns if isinstance(t, dict) for p in t.get("content") or ()]
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
     blocks = {part.get("type") for part in parts if isinstance(part, dict)}
     return "anthropic" if blocks & {"thinking", "tool_use", "tool_result"} else "openai"
 

@@ -175,3 +175,11 @@ def test_a_log_of_another_format_is_recognised(tmp_path: Path) -> None:
         assert likely_format(path) == form
     path.write_text("nothing")
     assert likely_format(path) == ""
+
+
+def test_a_turn_whose_content_is_a_number_is_one_of_the_faults(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": 5}, 6]}\n')
+    assert likely_format(path) == "openai"
+    with pytest.raises(DataError, match="no conversation of format openai"):
+        import_talks(path, tmp_path / "s.sqlite", form="openai", model="m")
