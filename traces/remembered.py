@@ -10,6 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 
 from traces.database import Database
 from traces.digests import WIDTH, Digests, pieces
@@ -78,8 +79,7 @@ def write_digests(database: Database, name: str, blocks: Iterable[bytes]) -> Sto
     database.transaction(clear)
     sql, count = "INSERT OR REPLACE INTO plan_pieces VALUES (?, ?, ?)", 0
     for number, block in enumerate(blocks):
-        row = number, name, block
-        database.transaction(lambda connection, row=row: connection.execute(sql, row))
+        _write(database, sql, (number, name, block))
         count += len(block) // WIDTH
     return StoredDigests(database, name, count)
 
@@ -89,8 +89,7 @@ def keep_plan(database: Database, name: str, digests: Digests, repeated: bytes) 
     if not (isinstance(digests, StoredDigests) and digests.name == name):
         digests = write_digests(database, name, pieces(digests))
     row = name, _digest(digests, repeated), len(digests).to_bytes(8, "big") + repeated
-    sql = "INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)"
-    database.transaction(lambda connection: connection.execute(sql, row))
+    _write(database, "INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)", row)
 
 
 def plan_of(database: Database, name: str) -> tuple[Digests, bytes] | None:
@@ -110,6 +109,10 @@ def plan_of(database: Database, name: str) -> tuple[Digests, bytes] | None:
     except DataError:
         return None
     return (digests, body[8:]) if whole else None
+
+
+def _write(database: Database, sql: str, row: tuple[Any, ...]) -> None:
+    database.transaction(lambda connection: connection.execute(sql, row))
 
 
 def _digest(digests: Digests, repeated: bytes) -> str:

@@ -111,7 +111,7 @@ def _last(source: Database, name: str) -> int:
         with suppress(DataError):
             found.append(source.query(f"SELECT coalesce(max(seq), 0) FROM {place}")[0][0] or 0)
     most = source.path.stat().st_size // SMALLEST_ROW
-    return most if len(found) <= len(indexes) else min(most, max(found))
+    return min(most, max(found)) if found else most
 
 
 def _name(source: Database, name: str, table: _Table, seq: int) -> str:
