@@ -5,7 +5,8 @@
 Peers (datasketch, rensa, datatrove; see `benchmarks.dedup_peers`) are measured where they are
 installed; otherwise their figures are null. They get texts in memory, ours reads a file; they check
 no pair exactly. `..._canonical`: over the same tokens as ours; `..._split`: over what `str.split`
-gives. The measurements are interleaved over the rounds. The last line is one JSON object.
+gives; `..._example_...`: as the peer's manual begins, the others by the bulk calls it gives for
+speed. The measurements are interleaved over the rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
