@@ -30,9 +30,10 @@ from typing import Any
 
 from benchmarks import harvest_faults, harvest_many
 from benchmarks.harvest_many import peak_mib
-from traces.harvest import harvest, planned_keys
-from traces.keys import content_hash, prompt_id
-from traces.record import Message, Prompt, Sampling, TeacherRecord
+from traces.harvest import harvest
+from traces.keys import prompt_id
+from traces.plan import Plan
+from traces.record import Message, Prompt, Sampling
 from traces.rows import StructFile, write_structs
 from traces.store import TraceStore
 from traces.teachers.endpoint import EndpointTeacher
@@ -191,23 +192,15 @@ def floor_s(low: float, high: float, count: int, slots: int) -> float:
 
 
 def memory(quick: bool, folder: Path) -> Figures:
-    """Peak memory by the number of prompts, and what that makes of a million."""
-    small, large = (1000, 4000) if quick else (10_000, 40_000)
-    peaks = []
-    with server(low_s=0.1, high_s=0.3, bytes=10_240) as url:
-        for count in (small, large):
+    """Peak memory by the number of prompts with 2,048 requests in flight; more in `million`."""
+    found: Figures = {}
+    with server(low_s=0.5, high_s=2.5, bytes=10_240) as url:
+        for count in (2500, 5000) if quick else (10_000, 100_000):
             store = folder / str(count)
             store.mkdir()
-            measured(url, count, 512, store)
-            peaks.append(peak_mib())
-    each = (peaks[1] - peaks[0]) * 2**20 / (large - small)
-    million = peaks[1] + each * (1_000_000 - large) / 2**20
-    return {
-        f"peak_mib_{small}": peaks[0],
-        f"peak_mib_{large}": peaks[1],
-        "bytes_per_prompt": each,
-        "peak_mib_million_extrapolated": million,
-    }
+            measured(url, count, 2048, store)
+            found[f"peak_mib_{count}"] = peak_mib()
+    return found
 
 
 def soak(seconds: float, traces: int, folder: Path) -> Figures:
@@ -251,41 +244,39 @@ def hidden_cap(quick: bool, folder: Path) -> Figures:
 
 
 def resume(quick: bool, folder: Path) -> Figures:
-    """Seconds to open a store and find what it still lacks, and to name what is wanted."""
+    """Seconds until a harvest knows what its store lacks, one trace in a thousand."""
     count = 50_000 if quick else 1_000_000
-    path = folder / "traces.sqlite"
-    fill(path, count)
+    teacher, path = harvest_many.AtOnce(), folder / "traces.sqlite"
+    wanted: dict[str, Any] = {"samples": 1, "sampling": Sampling(temperature=0.6), "seed": 0}
+    fill(path, Plan(prompt_file(count, folder), teacher.record, **wanted))
     began, cpu = time.perf_counter(), time.process_time()
+    asked = StructFile(folder / "prompts.jsonl", Prompt)
     with TraceStore.open(path) as store:
-        final, unfinished = store.final_keys(), store.unfinished()
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    assert (len(final), len(unfinished)) == (count - count // 1000, count // 1000)
-    record, asked = TeacherRecord(id="t", kind="endpoint", model="m"), list(prompts(20_000))
-    began = time.perf_counter()
-    planned_keys(asked, record, samples=1, sampling=Sampling(temperature=0.6), seed=0)
-    plan = (time.perf_counter() - began) / len(asked)
+        counts = harvest(asked, teacher, store, **wanted, stopping=lambda: True)
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    assert (counts.reused, counts.not_asked) == (count - count // 1000, count // 1000)
     return {
         "resume_traces": count,
         "resume_s": wall,
         "resume_cpu_s": cpu,
-        "plan_us_per_prompt": 1e6 * plan,
     }
 
 
-def fill(path: Path, count: int) -> None:
-    """A store of so many traces of 1 KB, one in a thousand of them failed, made at once."""
-    with TraceStore.open(path):
-        pass
+def fill(path: Path, plan: Plan) -> None:
+    """A store with the plan and traces of 1 KB, one in a thousand failed, made at once."""
+    with TraceStore.open(path) as store:
+        plan.keep(store)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA synchronous = OFF")
     body = os.urandom(1000)
     rows = (
-        (content_hash(number), 1, "timeout" if number % 1000 == 0 else "ok", body)
-        for number in range(count)
+        (key, 1, "timeout" if number % 1000 == 0 else "ok", body)
+        for number, key in enumerate(plan.keys())
     )
     sql = "INSERT INTO traces (key, attempt, status, body) VALUES (?, ?, ?, ?)"
     with connection:
         connection.executemany(sql, rows)
+        connection.execute("UPDATE spent SET upto = (SELECT max(seq) FROM traces)")
     connection.close()
 
 

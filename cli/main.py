@@ -41,7 +41,8 @@ TABLE = {
 }
 
 SAVING = frozenset(
-    {"run", "harvest", "questions", "curate", "score", "train", "evaluate", "ablate", "traces"}
+    {"run", "harvest", "questions", "curate", "score", "train", "evaluate", "ablate"}
+    | {"traces import", "traces resplit"}
 )
 """Commands that go on from what is saved."""
 
@@ -70,7 +71,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _saves(args: Sequence[str]) -> bool:
     """Whether what a command did before it was interrupted helps the same command."""
-    return "--work" in args or any(name in SAVING for name in args[:1])
+    if any(arg.partition("=")[0] == "--work" for arg in args):
+        return True
+    return not SAVING.isdisjoint((" ".join(args[:1]), " ".join(args[:2])))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -140,7 +140,9 @@ def forecast_lines(found: Forecast) -> list[str]:
 def _reached(stage: str, upto: str) -> bool:
     from distill.artifacts import STAGES
 
-    return STAGES.index(stage) <= STAGES.index(upto) if stage in STAGES else True
+    part_of = {"reworded": "curate", "score": "curate"}
+    name = part_of.get(stage, stage.split()[0])  # such as "evaluate base"
+    return STAGES.index(name) <= STAGES.index(upto)
 
 
 def _report(root: Path, upto: str) -> Path | None:

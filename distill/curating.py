@@ -132,15 +132,9 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
 
 
 def pass_rates(job: Job) -> dict[str, float]:
-    """The pass rate of each trace's question among its verified traces; others are left out.
-
-    Raises:
-        DataError: the run's ledger is gone.
-    """
-    path = job.path("annotate/ledger.arrow")
-    ledger = load_ledger(path)
-    if ledger is None:
-        raise DataError(f"{path} is missing", "delete the folder curate and run again")
+    """The pass rate of each trace's question among its verified traces; others are left out."""
+    with TraceStore.open(job.path("harvest/traces.sqlite"), readonly=True) as store:
+        ledger = annotated(job, store)
     rates = zip(ledger.keys, pass_rate(ledger).tolist(), strict=True)
     return {key: rate for key, rate in rates if not math.isnan(rate)}
 

@@ -52,10 +52,12 @@ def hedge_of(recipe: Recipe, teacher: EndpointTeacher) -> float:
     """The share of requests that may be sent twice.
 
     Without a word of the recipe none where a price or a key says that replies are paid for; none
-    under caps of requests, tokens or money, which a second copy could pass.
+    under caps of requests, tokens or money, its own of a judge, which a second copy could pass.
     """
-    caps, share = recipe.harvest.caps, recipe.harvest.hedge
+    caps, share, judge = recipe.harvest.caps, recipe.harvest.hedge, recipe.verify.judge
     if not (caps.usd is caps.tokens is caps.requests is None):
+        return 0.0
+    if judge is not None and teacher is judge.teacher and judge.max_usd is not None:
         return 0.0
     if share is not None:
         return share

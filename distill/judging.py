@@ -16,10 +16,11 @@ from distill.harvest_stage import price_of
 from distill.job import Job
 from distill.recipe_verify import Judge
 from traces.budget import Budget, Caps
+from traces.curate.reworded import Reworded
 from traces.errors import DataError, Interrupted
 from traces.harvest import HarvestCounts, harvest, planned_keys
 from traces.record import FINAL_STATUSES, Prompt, Sampling, Trace, Verdict
-from traces.rows import write_structs
+from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
 from traces.teachers.protocol import Teacher
 from traces.verify.judge import (
@@ -77,12 +78,30 @@ def judged(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Verdict]
 
 
 def failed_opinions(job: Job) -> int:
-    """Requests to the judge that got no opinion; those that money ended are not among them."""
-    path = job.path(STORE)
-    if not path.exists():
+    """Requests of the last judgements that failed; those that money ended are not among them.
+
+    What an earlier judge was asked, or about questions that are gone, is of no use to this recipe.
+    """
+    wanted, path = _requested(job), job.path(STORE)
+    if not wanted or not path.exists():
         return 0
     with TraceStore.open(path, readonly=True) as store:
-        return sum(trace.status not in FINAL_STATUSES for trace in store.traces())
+        return sum(t.key in wanted and t.status not in FINAL_STATUSES for t in store.traces())
+
+
+def _requested(job: Job) -> set[str]:
+    """Keys in the judge's store of what the results of this recipe name."""
+    if job.recipe.verify.judge is None:
+        return set()
+    overlap = job.recipe.curate.overlap
+    kinds: dict[str, type[Judgement] | type[Reworded]] = {"verify/judged.jsonl": Judgement}
+    if overlap is not None and overlap.semantic is not None:
+        kinds["annotate/reworded.jsonl"] = Reworded
+    wanted: set[str] = set()
+    for name, kind in kinds.items():
+        if job.path(name).exists():
+            wanted.update(*(one.requests for one in read_structs(job.path(name), kind)))
+    return wanted
 
 
 def latest(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -91,9 +110,13 @@ def latest(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def rungs(verdicts: Sequence[Verdict]) -> list[str]:
-    """The rungs of isolation that programs ran in: each verdict on one names its own."""
-    named = (v.verifier.partition("/")[2] for v in verdicts if v.verifier.startswith("code@"))
-    return sorted({rung or "none" for rung in named})
+    """The rungs of isolation that programs ran in; `none` where one was not run for want of any."""
+    found = set()
+    for verdict in verdicts:
+        rung = verdict.verifier.partition("/")[2] if verdict.verifier.startswith("code@") else ""
+        if rung or verdict.reason.startswith("no isolation"):
+            found.add(rung or "none")
+    return sorted(found)
 
 
 def _cases(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Case]:

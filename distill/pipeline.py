@@ -149,7 +149,8 @@ def _curate(job: Job) -> None:
     if (semantic := semantic_of(job.recipe)) is not None:
         judge = job.recipe.verify.judge
         parts: dict[str, Any] = {"semantic": semantic, "judge": judge, **_opinions(job)}
-        _annotation(job, "reworded", note_reworded, after, "reworded.jsonl", **parts)
+        parts |= {"seed": job.recipe.seed} if judge else {}  # of its requests
+        _annotation(job, "reworded", note_reworded, ("prompts",), "reworded.jsonl", **parts)
         after = ("verify", "reworded")
     if needs_scores(job.recipe):
         parts = {

@@ -10,15 +10,19 @@ import gzip
 import io
 import re
 import shlex
-from collections.abc import Iterator
+import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import zstandard
 
 from traces.errors import DataError
 
 _PIECE = 1 << 17
+_LONGEST_HEADER = 18
+_SKIPPABLE = 0x184D2A50
+_REPEATED = 1
+"""The kind of block that holds one byte, whatever its length."""
 _OTHERS = (
     (b"\x1f\x8b", "compressed by gzip", "give it a name that ends in .gz"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "give it a name that ends in .zst"),
@@ -46,7 +50,7 @@ def open_rows(path: Path) -> io.BufferedIOBase:
     if path.suffix == ".gz":
         return gzip.open(path)
     if path.suffix == ".zst":
-        return io.BufferedReader(_Frames(path))
+        return io.BufferedReader(_Frames(path), _PIECE)
     refuse_other_kinds(path)
     return path.open("rb")
 
@@ -66,27 +70,25 @@ def refuse_other_kinds(path: Path) -> None:
 
 
 class _Frames(io.RawIOBase):
-    """The content of all zstd frames of a file. EOFError where the file ends within one."""
+    """The content of all zstd frames of a file. EOFError where the file ends within one.
+
+    What a frame expands to is not held: a small file may hold a great deal.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._pieces = _pieces(self._file)
-        self._left = memoryview(b"")
+        decompressor = zstandard.ZstdDecompressor()
+        self._reader = decompressor.stream_reader(self._file, read_across_frames=True)
 
     def readable(self) -> bool:
         """It can be read, and nothing else."""
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer` with what comes next; returns how many bytes, 0 at the end."""
-        while not self._left:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._left = memoryview(piece)
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
+        count = self._reader.readinto(buffer)
+        if not count and not _ends_with_a_frame(self._file):
+            raise EOFError("Compressed file ended before the end of a frame")
         return count
 
     def close(self) -> None:
@@ -95,14 +97,29 @@ class _Frames(io.RawIOBase):
         super().close()
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    frame = None
-    while piece := file.read(_PIECE):
-        while piece:
-            if frame is None:
-                frame = zstandard.ZstdDecompressor().decompressobj()
-            yield frame.decompress(piece)
-            piece = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError("Compressed file ended before the end of a frame")
+def _ends_with_a_frame(file: BinaryIO) -> bool:
+    """Whether zstd frames fill a file to its end, by their headers (RFC 8878, section 3.1)."""
+    size, place = file.seek(0, io.SEEK_END), 0
+    while place < size:
+        file.seek(place)
+        head = file.read(_LONGEST_HEADER)
+        try:
+            place += _frame_size(file, place, head)
+        except (zstandard.ZstdError, struct.error):
+            return False
+    return place == size
+
+
+def _frame_size(file: BinaryIO, place: int, head: bytes) -> int:
+    magic, content = struct.unpack_from("<II", head)
+    if magic & ~0xF == _SKIPPABLE:
+        return 8 + int(content)
+    end = place + zstandard.frame_header_size(head)
+    last = 0
+    while not last:
+        file.seek(end)
+        low, high = struct.unpack("<HB", file.read(3))
+        last, kind, length = low & 1, low >> 1 & 3, (high << 16 | low) >> 3
+        end += 3 + (1 if kind == _REPEATED else length)
+    checksum = 4 if zstandard.get_frame_parameters(head).has_checksum else 0
+    return end + checksum - place

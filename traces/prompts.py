@@ -18,8 +18,9 @@ from traces.errors import DataError
 from traces.jsonio import Faults, Row, read_rows
 from traces.keys import prompt_id
 from traces.record import Message, Prompt, Reference
+from traces.verify.markup import clean
 from traces.verify.math import gold_text
-from traces.verify.numeric import clean, parse_number
+from traces.verify.numeric import parse_number
 
 log = logging.getLogger(__name__)
 

@@ -18,20 +18,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from traces import codec, remembered
+from traces import codec, held, remembered
 from traces.database import DAMAGED, Database
+from traces.digests import Digests
 from traces.errors import DataError
-from traces.record import FINAL_STATUSES, Prompt, Score, TeacherRecord, Trace
+from traces.record import Prompt, Score, TeacherRecord, Trace
 from traces.writer import GroupWriter, Row
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 _PAGE_ROWS = 256
-_KEYS_AT_A_TIME = 16_384
-_PROMPTS_PER_COMMIT = 10_000
+_PROMPTS_PER_COMMIT = 4096
 _KEYS = "SELECT key FROM traces ORDER BY key"
-_FINAL = ", ".join(f"'{status}'" for status in sorted(FINAL_STATUSES))
 
 ATTEMPTS = "SELECT key, attempt FROM traces ORDER BY key, attempt"
 """A key's last row has its highest attempt; read off the index, without a sort."""
@@ -140,44 +139,41 @@ class TraceStore:
 
     def unfinished(self) -> dict[str, int]:
         """The highest attempt of each key that needs a further one."""
-        failed = f"SELECT seq FROM traces WHERE status NOT IN ({_FINAL})"
-        newer = "n.key = t.key AND n.attempt > t.attempt"
-        rows = self._database.query(
-            f"SELECT key, attempt FROM traces AS t WHERE seq IN ({failed})"
-            f" AND NOT EXISTS (SELECT 1 FROM traces AS n WHERE {newer})"
-        )
-        return dict(rows)
+        return held.unfinished(self._database)
 
     def attempts(self) -> dict[str, int]:
         """The highest attempt of each key."""
         return self._database.fold(dict, ATTEMPTS)
 
-    def each_attempt(self, work: Callable[[Sequence[str], Sequence[int]], None]) -> None:
-        """Give `work` the keys and attempts of all traces, by key, a page at a time."""
-
-        def paged(rows: Iterable[tuple[Any, ...]]) -> None:
-            rows = iter(rows)
-            while page := list(islice(rows, _KEYS_AT_A_TIME)):
-                keys, attempts = zip(*page, strict=True)
-                work(keys, attempts)
-
-        self._database.fold(paged, ATTEMPTS)
+    def each_attempt(self, note: held.Note) -> None:
+        """Give `note` the digests and attempts of all traces; see `held.each_attempt`."""
+        held.each_attempt(self._database, note)
 
     def spent(self) -> tuple[int, int, int]:
         """Micro-dollars, tokens and requests of all attempts, from the total that is kept."""
 
         def between(low: int, high: int) -> Iterator[Trace]:
-            rows = self._pages("traces", "key", "seq > ? AND seq <= ?", [low, high])
+            rows = self._pages("traces", "key", "seq <= ?", [high], low)
             return (self._decode(body, Trace, f"trace {key}") for key, body in rows)
 
         return remembered.spent_in(self._database, between)
 
-    def keep_plan(self, name: str, digests: bytes | bytearray) -> None:
+    @property
+    def readonly(self) -> bool:
+        """Whether it was opened for reading only."""
+        return self._database.readonly
+
+    def write_digests(self, name: str, blocks: Iterable[bytes]) -> Digests:
+        """Keep the digests of a plan, given in pieces. On disk when it returns."""
+        self._writing()
+        return remembered.write_digests(self._database, name, blocks)
+
+    def keep_plan(self, name: str, digests: Digests, repeated: bytes = b"") -> None:
         """Remember what is wanted, of which all prompts are stored. On disk when it returns."""
         self._writing()
-        remembered.keep_plan(self._database, name, digests)
+        remembered.keep_plan(self._database, name, digests, repeated)
 
-    def plan(self, name: str) -> bytes | None:
+    def plan(self, name: str) -> tuple[Digests, bytes] | None:
         """What `keep_plan` remembered last, if it had that name."""
         return remembered.plan_of(self._database, name)
 

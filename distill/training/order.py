@@ -20,19 +20,22 @@ def sampling_strategy(order: Order) -> str:
     return "random" if order == "random" else "sequential"
 
 
-def arranged(rows: Iterable[Placed], order: Order, pass_rates: Mapping[str, float]) -> list[Placed]:
+def arranged(
+    rows: Iterable[Placed], order: Order, pass_rates: Mapping[str, float]
+) -> Iterable[Placed]:
     """Rows with their numbers and splits in `order`; `random` leaves that to the trainer.
+
+    Only the orders that sort hold the rows.
 
     short_first  fewest tokens first
     easy_first   by `pass_rates` of their traces downwards, 0.5 where there is none; equals by
                  length, then by key
     """
-    found = list(rows)
     if order == "short_first":
-        found.sort(key=lambda placed: _length(placed[1][0]))
-    elif order == "easy_first":
-        found.sort(key=lambda placed: _ease(placed[1][0], pass_rates))
-    return found
+        return sorted(rows, key=lambda placed: _length(placed[1][0]))
+    if order == "easy_first":
+        return sorted(rows, key=lambda placed: _ease(placed[1][0], pass_rates))
+    return rows
 
 
 def _length(row: Row) -> tuple[int, str]:

@@ -146,7 +146,9 @@ def test_what_the_user_can_mend_has_no_traceback(
 
 @pytest.mark.parametrize(("args", "saves"), [
     (["run", "r.yaml"], True), (["dedup", "a.jsonl"], False), (["verify", "a.jsonl"], False),
-    (["dedup", "a.jsonl", "--work", "w"], True), ([], False),
+    (["dedup", "a.jsonl", "--work", "w"], True), (["dedup", "a.jsonl", "--work=w"], True),
+    (["dedup", "a.jsonl", "--workers=2"], False), ([], False),
+    (["traces", "import", "a.jsonl", "s.sqlite"], True), (["traces", "stats", "run"], False),
 ])  # fmt: skip
 def test_only_a_command_that_saves_is_said_to_go_on(args: list[str], saves: bool) -> None:
     assert main._saves(args) is saves

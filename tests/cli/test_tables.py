@@ -97,9 +97,11 @@ def test_a_harvest_says_what_became_of_each_trace(tmp_path: Path) -> None:
     counts = {"requested": 9, "reused": 2, "asked": 6, "not_asked": 0, "spared": 1}
     stages = {
         "harvest": StageRecord("f", "", 1, {}, {**counts, "by_status": {"ok": 4, "timeout": 2}}),
-        "train": StageRecord("f", "", 1),
+        **dict.fromkeys(("score", "train", "evaluate base"), StageRecord("f", "", 1)),
     }
     write_struct(tmp_path / "manifest.json", Manifest("r", "1", "sha", "now", stages=stages))
     said = "traces: 9 requested = 2 there before + 4 ok + 2 timeout + 1 not needed"
     assert said in result_lines(tmp_path, None, "harvest")
     assert list(result_json(tmp_path, None, [], "harvest")["stages"]) == ["harvest"]
+    assert list(result_json(tmp_path, None, [], "curate")["stages"]) == ["harvest", "score"]
+    assert len(result_json(tmp_path, None, [], "evaluate")["stages"]) == 4

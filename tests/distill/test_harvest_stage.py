@@ -153,3 +153,17 @@ def test_second_copies_are_for_what_costs_nothing_unless_told(
     loaded = recipe(tmp_path, *overrides)
     assert isinstance(loaded.recipe.teacher, EndpointTeacher)
     assert hedge_of(loaded.recipe, loaded.recipe.teacher) == share
+
+
+@pytest.mark.parametrize(("cap", "share"), [(", max_usd: 1", 0.0), ("", 0.1)])
+def test_a_judge_under_a_cap_of_its_own_is_sent_no_second_copies(
+    tmp_path: Path, cap: str, share: float
+) -> None:
+    teacher = (
+        "{kind: endpoint, base_url: 'http://j/v1', model: j, price: {prompt: 1, completion: 1}}"
+    )
+    loaded = recipe(tmp_path, "harvest.hedge=0.1", f"verify.judge={{teacher: {teacher}{cap}}}")
+    judge = loaded.recipe.verify.judge
+    assert judge is not None
+    assert isinstance(judge.teacher, EndpointTeacher)
+    assert hedge_of(loaded.recipe, judge.teacher) == share

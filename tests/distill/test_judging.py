@@ -5,17 +5,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from distill.artifacts import Manifest
+from distill.job import Job
+from distill.judging import failed_opinions, rungs
 from distill.pipeline import run_pipeline
+from distill.progress import Silent
 from distill.recipe_file import LoadedRecipe, load_recipe
 from distill.run import read_struct
 from tests.fault_server import Answer, Ask, FaultServer, error, good
 from tests.tiny_recipe import Recorder, run
+from tests.tiny_traces import make_prompt, make_trace
 from traces.errors import DataError, RecipeError, TeacherError
 from traces.record import Verdict
-from traces.rows import read_structs
+from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
 from traces.verify.isolation import best
 from traces.verify.judge import Judgement
@@ -185,6 +190,32 @@ def test_a_single_request_that_failed_is_asked_again_on_request_only(tmp_path: P
         run_pipeline(loaded, tmp_path / "run", retry_failed=True, say=last, **options)
         assert last.ran == []
         assert "no request failed: nothing to ask again" in last.notes
+
+
+def test_what_failed_and_no_result_of_the_recipe_names_is_not_asked_again(tmp_path: Path) -> None:
+    loaded = recipe(tmp_path, "http://none")
+    job = Job(loaded, tmp_path / "run", lambda: False, Silent())
+    prompt = make_prompt()
+    with TraceStore.open(job.path("verify/judge.sqlite")) as store:
+        for said in ("of an earlier judge", "of a question that is gone", "of now", "is final"):
+            trace = make_trace(prompt, said)
+            status = "ok" if said == "is final" else "http_error"
+            store.add(msgspec.structs.replace(trace, key=said, status=status))
+    one = Judgement("k", "unknown", "unknown", "", (), "unknown", False, ("of now", "is final"))
+    assert failed_opinions(job) == 0
+    write_structs(job.path("verify/judged.jsonl"), [one])
+    assert failed_opinions(job) == 1
+    bare = recipe(tmp_path, "http://none", judge="")
+    job.loaded = bare
+    assert failed_opinions(job) == 0
+
+
+def test_only_a_program_that_found_no_isolation_counts_as_run_in_none() -> None:
+    unread = Verdict("a", "answer", "code@2", "unknown", reason="no final answer")
+    ran = Verdict("b", "answer", "code@2/nsjail", "right")
+    assert rungs([unread, ran]) == ["nsjail"]
+    bare = Verdict("c", "answer", "code@2", "unknown", reason="no isolation of programs here")
+    assert rungs([unread, ran, bare]) == ["none", "nsjail"]
 
 
 def test_rubrics_need_a_judge_whose_quotes_occur_in_the_answer(tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_changed_section_reruns_only_what_depends_on_it(
         assert len(result.failed_gates) == 1
 
 
+def test_an_order_by_pass_rates_makes_a_ledger_that_is_gone_again(
+    copied: Path, tiny_model: Path
+) -> None:
+    (copied / "run/annotate/ledger.arrow").unlink()
+    loaded = tiny_recipe(copied, tiny_model, "train.order=easy_first", "train.max_steps=1")
+    _, said = run(loaded, copied / "run", upto="train")
+    assert said.ran == ["train"]
+
+
 def test_more_samples_ask_only_for_the_new_ones(copied: Path, tiny_model: Path) -> None:
     loaded = tiny_recipe(copied, tiny_model, "harvest.samples=3")
     run(loaded, copied / "run", upto="harvest")

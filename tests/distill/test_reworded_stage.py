@@ -32,14 +32,16 @@ JUDGE = (
 )
 
 
-def recipe(folder: Path, url: str, *, judge: bool = True, max_usd: float = 1) -> LoadedRecipe:
+def recipe(
+    folder: Path, url: str, *overrides: str, judge: bool = True, max_usd: float = 1
+) -> LoadedRecipe:
     for name, questions in (("q", ("four plus five?", "how tall is she?")), ("e", ("4 + 5 = ?",))):
         rows = [json.dumps({"question": text, "answer": "9"}) for text in questions]
         (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
     path = folder / "r.yaml"
     section = JUDGE.format(url=url, max_usd=max_usd) if judge else ""
     path.write_text(RECIPE.format(url=url, judge=section))
-    return load_recipe(path)
+    return load_recipe(path, overrides=overrides)
 
 
 def behave(ask: Ask) -> Answer:
@@ -73,6 +75,9 @@ def test_a_judge_drops_what_is_the_same_problem_and_is_paid_once(tmp_path: Path)
         assert said.ran == ["reworded"]
         _, said = run(recipe(tmp_path, server.url), tmp_path / "run", upto="curate")
         assert said.ran == []
+        more = recipe(tmp_path, server.url, "harvest.samples=2")
+        _, said = run(more, tmp_path / "run", upto="curate")
+        assert said.ran == ["harvest", "verify", "curate"]  # the questions are the same
     assert asked["judge"] == 4
     report = json.loads((tmp_path / "run/annotate/reworded.json").read_text())
     (counts,) = report.values()

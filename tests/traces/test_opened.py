@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,34 @@ def test_all_frames_are_read_whatever_lies_between_them(tmp_path: Path) -> None:
     assert read(tmp_path / "a.zst") == LINES
     (tmp_path / "a.gz").write_bytes(gzip.compress(LINES[:9]) + gzip.compress(LINES[9:]))
     assert read(tmp_path / "a.gz") == LINES
+
+
+@pytest.mark.parametrize("options", [{}, {"write_checksum": True}, {"write_content_size": False}])
+@pytest.mark.parametrize("content", [LINES, b"", b" " * 300_000, bytes(range(256)) * 2_000])
+def test_a_frame_of_any_kind_is_whole_to_its_last_byte_only(
+    tmp_path: Path, content: bytes, options: dict[str, bool]
+) -> None:
+    whole = zstandard.ZstdCompressor(**options).compress(content)
+    path = tmp_path / "a.zst"
+    for frames in (whole, SKIPPED + whole + SKIPPED, whole + whole):
+        path.write_bytes(frames)
+        assert read(path) == content * frames.count(whole)
+        for cut in (1, 3, 5):
+            path.write_bytes(frames[:-cut])
+            with pytest.raises(EOFError):
+                read(path)
+
+
+def test_a_small_file_that_expands_without_end_is_read_row_by_row(tmp_path: Path) -> None:
+    line = b"a" * 999 + b"\n"
+    (tmp_path / "a.zst").write_bytes(zstandard.compress(line * 32_000))
+    tracemalloc.start()
+    try:
+        with open_rows(tmp_path / "a.zst") as file:
+            assert file.readline() == line
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("left", [0.1, 0.5, 0.999])

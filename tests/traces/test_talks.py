@@ -200,3 +200,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     path.symlink_to("/proc/self/mem")
     with pytest.raises(DataError, match=r"log.json: cannot be read: Input/output error"):
         import_talks(path, tmp_path / "s.sqlite", form="openai", model="m")
+
+
+def test_a_turn_whose_content_is_a_number_is_one_of_the_faults(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": 5}, 6]}\n')
+    assert likely_format(path) == "openai"
+    with pytest.raises(DataError, match="no conversation of format openai"):
+        import_talks(path, tmp_path / "s.sqlite", form="openai", model="m")

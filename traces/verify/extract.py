@@ -104,12 +104,26 @@ def _box_spans(text: str) -> list[tuple[int, int]]:
     first = text.find("\\boxed")
     only = first >= 0 and text.rfind("\\boxed") == first and "\\fbox" not in text
     only = only and text[first - 1 : first] != "\\"
-    if only and text.startswith("{", first + 6):
-        end = text.find("}", first + 7)
-        inner = text[first + 7 : end]
-        if end >= 0 and "{" not in inner and "\\" not in inner:
-            return [(first + 7, end)]
+    if only and text.startswith("{", first + 6) and _unescaped(text, first):
+        end = _closing(text, first + 7)
+        return [] if end < 0 else [(first + 7, end)]
     return _scanned_spans(text, first if only else 0)
+
+
+def _unescaped(text: str, start: int) -> bool:
+    return text.find("\\{", start) < 0 and text.find("\\}", start) < 0
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace closes that was opened before `start`, -1 where it does not."""
+    depth, position = 1, start
+    while depth:
+        end = text.find("}", position)
+        if end < 0:
+            return -1
+        depth += text.count("{", position, end) - 1
+        position = end + 1
+    return end
 
 
 def _scanned_spans(text: str, start: int = 0) -> list[tuple[int, int]]:
@@ -136,17 +150,23 @@ def _boxed(text: str) -> Extraction | None:
     if not spans:
         return None
     start, end = spans[-1]
-    said = text[start:end].strip()
-    for before, after in zip(spans[-2::-1], spans[:0:-1], strict=False):
-        joint = _JOINT.fullmatch(text[before[1] : after[0]])
-        if joint is None:
-            break
-        said = f"{text[before[0] : before[1]].strip()} {joint[1] or ','} {said}"
+    said = text[start:end].strip() if len(spans) == 1 else _joined(text, spans)
     rest = text[end + 1 :]
     if not _taken_back(rest, said) and not _denied(text, start):
         return Extraction(said, "boxed")
     line = answer_line(text[end:])
     return Extraction(line, "answer_line") if line else Extraction(said, "boxed", retracted=True)
+
+
+def _joined(text: str, spans: list[tuple[int, int]]) -> str:
+    """The content of the last box, behind those of the boxes that are joined to it."""
+    said = text[slice(*spans[-1])].strip()
+    for before, after in zip(spans[-2::-1], spans[:0:-1], strict=False):
+        joint = _JOINT.fullmatch(text[before[1] : after[0]])
+        if joint is None:
+            break
+        said = f"{text[slice(*before)].strip()} {joint[1] or ','} {said}"
+    return said
 
 
 def _denied(text: str, start: int) -> bool:
@@ -155,7 +175,7 @@ def _denied(text: str, start: int) -> bool:
     said = " " + before[: before.rfind("\\")].rstrip(" \t\r\n$\\([*")
     if said.endswith(_DENYING):
         return True
-    return any(word in said for word in _WRONG) and bool(_NAMED_WRONG.search(said))
+    return said.rstrip(":").endswith((" is", " was", " be")) and bool(_NAMED_WRONG.search(said))
 
 
 def _taken_back(rest: str, said: str) -> bool:

@@ -12,8 +12,9 @@ from traces.verify.choice import labels_of
 from traces.verify.code import read_tests
 from traces.verify.guard import refuse
 from traces.verify.legal import check_legal
+from traces.verify.markup import clean
 from traces.verify.math import gold_text
-from traces.verify.numeric import clean, parse_number
+from traces.verify.numeric import parse_number
 from traces.verify.pool import Pool
 from traces.verify.quantity import read_quantity
 from traces.verify.rubric import read_rubric

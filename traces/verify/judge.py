@@ -22,8 +22,8 @@ from traces.record import Message, Outcome, Prompt, Reference, Trace, Verdict
 from traces.verify.check import Pending
 from traces.verify.extract import answer_part, boxes
 from traces.verify.guard import refuse
+from traces.verify.markup import clean
 from traces.verify.math import gold_text
-from traces.verify.numeric import clean
 from traces.verify.pool import Pool
 
 VERIFIER = "judge@1"

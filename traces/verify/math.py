@@ -26,14 +26,9 @@ from traces.verify.bases import check_bases
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.extract import boxes
 from traces.verify.guard import refuse
+from traces.verify.markup import PLAIN_DECIMAL, clean, same_decimal
 from traces.verify.money import check_money
-from traces.verify.numeric import (
-    PLAIN_DECIMAL,
-    clean,
-    compare_numbers,
-    parse_number,
-    same_decimal,
-)
+from traces.verify.numeric import compare_numbers, parse_number
 from traces.verify.quantity import check_quantity
 from traces.verify.ratios import check_ratio
 from traces.verify.spellings import decimal_comma
@@ -41,7 +36,7 @@ from traces.verify.typed import check_typed
 from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
-VERIFIER = "math@3"
+VERIFIER = "math@4"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -106,15 +101,18 @@ def check_math(
     wanted, given = _reference(gold), answer.strip()
     if not wanted:
         return unknown("empty reference")
-    if not PLAIN_DECIMAL.fullmatch(given):  # which has no currency and nothing to clean
+    if wanted == given:
+        return Check("right", "text")
+    if PLAIN_DECIMAL.fullmatch(given):  # which has no currency and nothing to clean
+        check = _decimals(wanted, given, question)
+    else:
         if _UNREADABLE.search(answer):
             return unknown("control characters", "guard")
         given = clean(answer)
         if not given:
             return unknown("empty answer")
-        if check := check_money(gold, answer, question):
-            return check
-    if check := _characters(wanted, given, question):
+        check = check_money(gold, answer, question) or _characters(wanted, given, question)
+    if check:
         return check
     if check := _beside(wanted, given) or check_ratio(wanted, given, question):
         return check
@@ -153,12 +151,17 @@ def _reference(gold: str) -> str:
 
 
 def _characters(wanted: str, given: str, question: str) -> Check | None:
-    """The check of the same characters, and of plain decimals where no precision is asked for."""
+    """The check of the same characters but for spacing, and of plain decimals."""
     if wanted == given or "".join(wanted.split()) == "".join(given.split()):
         return Check("right", "text")
-    if (same := same_decimal(wanted, given)) is None:
+    return _decimals(wanted, given, question) if PLAIN_DECIMAL.fullmatch(given) else None
+
+
+def _decimals(wanted: str, given: str, question: str) -> Check | None:
+    """The check of two plain decimals where no precision is asked for."""
+    if not PLAIN_DECIMAL.fullmatch(wanted):
         return None
-    if same:
+    if same_decimal(wanted, given):
         return Check("right", "numeric")
     if "." in wanted or "." in given or (question and precision(question)):
         return None

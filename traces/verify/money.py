@@ -12,12 +12,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from traces.verify.check import Check, unknown
-from traces.verify.numeric import Number, clean, compare_numbers, parse_number
+from traces.verify.markup import clean
+from traces.verify.numeric import Number, compare_numbers, parse_number
 
 _SIGN = re.compile(r"\\\$|^\s*\$(?=\s?\d[^$]*$)|[\u20ac\u00a3\u00a5\u00a2]|\\cent\b")
 _WORD = re.compile(
     r"\b(dollars?|usd|bucks?|cents?|euros?|eur|pence|gbp|pounds sterling|yen|jpy|rupees?|inr)\b",
     re.IGNORECASE,
+)
+# What a text in lower case has where it names money: far cheaper to look for.
+_HINT = re.compile(
+    "[$\u20ac\u00a3\u00a5\u00a2]|cent|doll|usd|buck|eur|pence|gbp|pounds s|yen|jpy|rupee|inr"
 )
 _UNITS = {
     "$": ("usd", False), "dollar": ("usd", False), "usd": ("usd", False), "buck": ("usd", False),
@@ -52,7 +57,7 @@ def read_money(text: str) -> Money | None:
 
 def check_money(gold: str, answer: str, question: str) -> Check | None:
     """The check where the unit of money decides; None where the numbers do."""
-    right = read_money(answer)
+    right = read_money(answer) if _HINT.search(answer.lower()) else None
     if right is None:
         return None
     left = read_money(gold)

@@ -14,20 +14,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from traces.verify.asked import left_unrounded, precision, rounded_alike, wants_exact
-from traces.verify.characters import plain_characters
 from traces.verify.check import Check
+from traces.verify.markup import PLAIN_DECIMAL
 from traces.verify.spellings import respelt
-from traces.verify.vocabulary import strange
+from traces.verify.vocabulary import TELLING, strange
 
 _MAX_CHARS = 400
 _MAX_EXPONENT = 400
-_SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|[,;:! ])|~")
-_TEXT = re.compile(
-    r"\\(?:text|mathrm|mbox|textbf|mathbf|operatorname)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
-)
-_SIUNITX = re.compile(r"\\num\s?\{([^{}]*)\}|\\(?:SI|qty)\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
-_COMMANDS = (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%"), ("\\$", " "))
-_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _INT = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INT}(?:\.\d*)?|\.\d+)"
 _POWER = (
@@ -35,13 +28,14 @@ _POWER = (
     r"|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*(?P<p>[-+]?\d{1,4})\s*\}?)"
 )
 _PLAIN = re.compile(rf"(?P<number>{_DECIMAL}){_POWER}?")
-PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+", re.ASCII)
-"""Numbers so plain that text alone can compare them (`same_decimal`)."""
 _FRACTION = re.compile(
     rf"(?:(?P<whole>{_INT})(?:\s+|\s*(?=\\frac)))?"
     rf"(?:(?P<n>{_INT})\s*/\s*(?P<d>{_INT})"
     rf"|\\frac\s?(?:\{{\s*(?P<sign>-?)\s*(?P<fn>{_DECIMAL})\s*\}}\s?\{{\s*(?P<fd>{_DECIMAL})\s*\}}"
     r"|(?P<sn>\d)\s?(?P<sd>\d)))"
+)
+_PLAIN_FRACTION = re.compile(
+    r"-?(?:(\d{1,30})/(\d{1,30})|\\frac\{(\d{1,30})\}\{(\d{1,30})\})", re.ASCII
 )
 _CURRENCIES = "\u20ac\u00a3\u00a5"
 _NAME = re.compile(r"([A-Za-z]\w{0,12})\s*=\s*(?!=)")
@@ -50,21 +44,8 @@ _WORD = re.compile(
     "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0410-\u044f\u0401\u0451]{2,}"
     "|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]"
 )
+_COUNTED = re.compile(rf"({PLAIN_DECIMAL.pattern})((?: +[A-Za-z]{{2,}})+)[ .]*", re.ASCII)
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z])\^(?:\{[23]\}|[23])")
-# Words that change what the number beside them means.
-_TELLING = re.compile(
-    "(?:not|no|less|more|fewer|least|most|than|half|third|quarter|twice|double|million|billion|"
-    "thousand|hundred|dozen|between|about|approximately|around|roughly|or|and|to|minus|negative|"
-    "plus|over|times|divided|squared|cubed|root|sqrt|pi|power|sin|cos|tan|log|ln|exp|mod|base|"
-    "frac|ne|neq|le|leq|ge|geq|pm|infty|too|but|except|without|never|wrong|incorrect|maybe|perhaps|"
-    "possibly|nearly|almost|under|above|below|beyond|another|different|other|either|neither|"
-    "cannot|anything|something|off|short|true|false|yes|"
-    "nicht|kein|keine|nein|oder|aber|ungef\u00e4hr|etwa|circa|ca|mehr|weniger|mindestens|"
-    "pas|non|ou|mais|environ|moins|presque|nunca|pero|aproximadamente|casi|menos|m\u00e1s|unos|"
-    "\u043d\u0435|\u043d\u0435\u0442|\u0438\u043b\u0438|\u043e\u043a\u043e\u043b\u043e|"
-    "\u043f\u0440\u0438\u043c\u0435\u0440\u043d\u043e|"
-    "[\u4e0d\u6ca1\u6c92\u975e\u65e0\u7121\u7ea6\u7d04\u6216\u8d85\u8fd1])"
-)
 
 
 class Number(NamedTuple):
@@ -101,46 +82,6 @@ class Number(NamedTuple):
         return len(str(abs(int(self.value / self.last_place))))
 
 
-def clean(text: str) -> str:
-    """`text` without the markup that does not change what it means."""
-    text = text.strip()
-    if PLAIN_DECIMAL.fullmatch(text):
-        return text
-    text = text.strip("`*")
-    if not text.isascii():
-        text = plain_characters(text).strip()
-    if "\\" in text or "~" in text:
-        if "\\num" in text or "\\SI" in text or "\\qty" in text:
-            text = _SIUNITX.sub(lambda m: m[1] or f"{m[2]} {m[3]}", text)
-        text = _TEXT.sub(r" \1 ", _SPACING.sub(" ", text))
-        for before, after in _COMMANDS:
-            text = text.replace(before, after)
-    text = text.replace("{,}", ",").strip()
-    if text[:1] in ("$", "\\"):
-        for opening, closing in _DELIMITERS:
-            inner = text[len(opening) : -len(closing)]
-            if text.startswith(opening) and text.endswith(closing) and opening not in inner:
-                text = inner
-        text = text.strip()
-    text = text if text.endswith("...") else text.removesuffix(".").strip()
-    # A lone dollar is a currency sign, a pair of them is mathematics within a sentence.
-    return text.replace("$", "").strip() if text.count("$") == 1 else text
-
-
-def same_decimal(gold: str, answer: str) -> bool | None:
-    """Whether two texts are the same number; None where one is no plain decimal."""
-    if not (PLAIN_DECIMAL.fullmatch(gold) and PLAIN_DECIMAL.fullmatch(answer)):
-        return None
-    return _digits(gold) == _digits(answer)
-
-
-def _digits(text: str) -> str:
-    sign, text = ("-", text[1:]) if text[0] == "-" else ("", text)
-    text = text.replace(",", "").lstrip("0")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return sign + text if text else ""
-
-
 def parse_number(text: str) -> Number | None:
     """The number that `text` (cleaned) is, or None where it is not exactly one plain number."""
     return _parsed(text) if 0 < len(text) <= _MAX_CHARS else None
@@ -150,8 +91,8 @@ def parse_number(text: str) -> Number | None:
 def _parsed(text: str) -> Number | None:
     if name := _NAME.match(text):
         number = _bare_number(text[name.end() :])
-        return number._replace(name=name.group(1)) if number else None
-    number = _bare_number(text) or _worded_number(text)
+        return Number(*number[:3], name.group(1), *number[4:]) if number else None
+    number = _counted(text) or _bare_number(text) or _worded_number(text)
     if number is None and (plain := respelt(text)) is not None:
         number = _bare_number(plain) or _worded_number(plain)
     return number
@@ -159,6 +100,11 @@ def _parsed(text: str) -> Number | None:
 
 def _bare_number(text: str) -> Number | None:
     text = text.strip()
+    if PLAIN_DECIMAL.fullmatch(text):
+        return _plain_decimal(text)
+    if plain := _PLAIN_FRACTION.fullmatch(text):
+        top, bottom = (int(digits) for digits in plain.groups() if digits)
+        return Number(Fraction(-top if text[0] == "-" else top, bottom)) if bottom else None
     percent = text.endswith("%")
     text = text.removesuffix("%").strip()
     currency = (
@@ -174,7 +120,13 @@ def _bare_number(text: str) -> Number | None:
         return number
     value = -number.value if negative else number.value
     value = value / 100 if percent else value
-    return number._replace(value=value, percent=percent, currency=currency)
+    return Number(value, percent, number.decimals, currency=currency, power=number.power)
+
+
+def _plain_decimal(text: str, words: frozenset[str] = frozenset()) -> Number:
+    whole, _, digits = text.replace(",", "").partition(".")
+    value = Fraction(int(whole + digits), 10 ** len(digits)) if digits else Fraction(int(whole))
+    return Number(value, False, len(digits), "", words)
 
 
 def _plain(text: str) -> Number | None:
@@ -211,9 +163,20 @@ def _fraction(text: str) -> Number | None:
     return Number(-value if match["sign"] else value)
 
 
+def _counted(text: str) -> Number | None:
+    """The number of `42 red apples`, the commonest of those in words."""
+    match = _COUNTED.fullmatch(text)
+    if match is None:
+        return None
+    words = frozenset(match[2].lower().split())
+    if not TELLING.isdisjoint(words):
+        return None
+    return _plain_decimal(match[1], words)
+
+
 def _worded_number(text: str) -> Number | None:
     words = frozenset(word.lower() for word in _WORD.findall(text))
-    if not words or any(map(_TELLING.fullmatch, words)):
+    if not words or not TELLING.isdisjoint(words):
         return None
     rest = _UNIT_POWER.sub("", text)
     found = _IN_WORDS.findall(rest)
@@ -222,7 +185,7 @@ def _worded_number(text: str) -> Number | None:
     if _WORD.sub("", rest.replace(found[0], "", 1)).strip(" .,:;!'") != "":
         return None
     number = _bare_number(found[0])
-    return number._replace(words=words) if number else None
+    return Number(*number[:4], words, *number[5:]) if number else None
 
 
 def compare_numbers(gold: Number, answer: Number, question: str = "") -> Check | None:

@@ -11,8 +11,10 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from traces.verify.asked import precision, rounded_alike
+from traces.verify.angles import has_pi, in_degrees, in_radians
+from traces.verify.asked import asked_part, precision, rounded_alike
 from traces.verify.check import Check, Pending, unknown
+from traces.verify.families import is_family
 from traces.verify.numeric import Number, parse_number
 from traces.verify.units import BASE, Unit, read_unit
 
@@ -22,9 +24,11 @@ _VALUE = re.compile(
     r"([-+]?\s?(?:\\frac\s?\{\d{1,30}\}\s?\{\d{1,30}\}|(?:\d[\d,]{0,60}(?:\.\d{0,60})?|\.\d{1,60})(?:/\d{1,30})?)"
     r"(?:[eE][-+]?\d{1,3}(?![\d.])|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{\s*[-+]?\d{1,3}\s*\}|[-+]?\d{1,3}))?)"
 )
-_DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?|\u00b0|\s\bdegrees?\b")
 _ASKED = re.compile(r"\b(?:in|into|to|as|[Hh]ow many)\s+(?:units of\s+)?(.{1,30})")
+_ASKED_END = re.compile(r"[?.,;:!]\s|[?.,;:!]$|\bof\b|\bis\b|\bdoes\b")
+_UNWRAPPED = re.compile(r"\\(?:text|mathrm)\s?\{([^{}]*)\}|\$")
 _AND = re.compile(r"\s*(?:,|\band\b)\s*|\s+(?=\d)")
+_SECOND = re.compile(r",|and|\s\d")
 _DIFFERENCE = re.compile(
     r"\bby how (?:much|many)\b|\\Delta\s?T|\u0394\s?T"
     r"|\btemperature (?:change|difference|rise|drop|increase|decrease|interval)"
@@ -57,7 +61,9 @@ def read_quantity(text: str) -> Quantity | None:
 
 def _summed(text: str) -> Quantity | None:
     """`2 hours and 30 minutes` in its last unit; None where the units do not go down in size."""
-    parts = [read_quantity(part) for part in _AND.split(text) if part] if len(text) < 80 else []
+    if len(text) >= 80 or not _SECOND.search(text):
+        return None
+    parts = [read_quantity(part) for part in _AND.split(text) if part]
     total, last = Fraction(0), None
     for part in parts:
         if part is None or part.unit is None or part.unit.offset or part.number.value < 0:
@@ -81,7 +87,8 @@ def check_quantity(
         return None
     if (angle := _angle(gold, answer, question)) is not None:
         return angle
-    wanted, given = read_quantity(gold), read_quantity(answer) or _summed(answer)
+    given = read_quantity(answer) or _summed(answer)
+    wanted = read_quantity(gold) if given else None
     if wanted is None or given is None or (wanted.unit is None and given.unit is None):
         return None
     asked = asked_unit(question)
@@ -96,7 +103,7 @@ def check_quantity(
             return unknown("radians on one side only", "units")
         return Check("wrong", "units", "another kind of quantity")
     value = given.number.value * right.factor / left.factor
-    if (right.offset or left.offset) and not _DIFFERENCE.search(question):
+    if (right.offset or left.offset) and not _DIFFERENCE.search(asked_part(question)):
         value += (right.offset - left.offset) / left.factor
     return _close(wanted.number, value, given.number, left is not right, question)
 
@@ -125,8 +132,7 @@ def _close(gold: Number, value: Fraction, answer: Number, converted: bool, quest
 def asked_unit(question: str) -> Unit | None:
     """The unit that the question asks for: `in m/s`, `in metres per second`."""
     for match in reversed(list(_ASKED.finditer(question))):
-        words = re.split(r"[?.,;:!]\s|[?.,;:!]$|\bof\b|\bis\b|\bdoes\b", match[1])[0]
-        words = re.sub(r"\\(?:text|mathrm)\s?\{([^{}]*)\}|\$", r"\1", words).split()
+        words = _UNWRAPPED.sub(r"\1", _ASKED_END.split(match[1], maxsplit=1)[0]).split()
         for count in range(min(len(words), 5), 0, -1):
             candidate = " ".join(words[:count]).strip("()")
             if candidate not in ("a", "A", "the", "in", "h") and (unit := read_unit(candidate)):
@@ -135,19 +141,13 @@ def asked_unit(question: str) -> Unit | None:
 
 
 def _angle(gold: str, answer: str, question: str) -> Check | Pending | None:
-    """Degrees against radians that are no plain number."""
-    in_gold, in_answer = (
-        bool(_DEGREES.search(text)) and not re.search(r"(?:circ|\u00b0)\s*\}?\s*[CFK]", text)
-        for text in (gold, answer)
-    )
-    if in_gold == in_answer:
+    """Degrees against radians that are no plain number; families are left to `check_family`."""
+    if not (has_pi(gold) or has_pi(answer)):
         return None
-    turned, other = (gold, answer) if in_gold else (answer, gold)
-    if "\\pi" not in other and "\u03c0" not in other:
+    in_gold = in_degrees(gold)
+    if in_gold == in_degrees(answer) or not has_pi(answer if in_gold else gold):
         return None
     question = question.lower()
-    if ("in radians" in question and in_answer) or ("in degrees" in question and in_gold):
+    if ("in degrees" if in_gold else "in radians") in question:
         return Check("wrong", "units", "another unit of angle than asked for")
-    turned = f"\\frac{{({_DEGREES.sub('', turned)}) \\pi}}{{180}}"
-    other = re.sub(r"\brad(?:ians?)?\b", "", other)
-    return Pending(turned, other) if in_gold else Pending(other, turned)
+    return None if is_family(gold) else Pending(in_radians(gold), in_radians(answer))

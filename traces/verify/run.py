@@ -128,45 +128,49 @@ def begin_check(
     Raises DataError where the reference names an unknown verifier or task.
     """
     answer = answer_part(answer)
+    verifier = _VERIFIERS.get(reference.kind)
+    if verifier is None:
+        return _begin_other(reference, answer, lenient)
+    found = extract(answer, labels=reference.kind == "choice", lenient=lenient)
+    if reference.kind == "text" and found is None and "\n" not in answer.strip():
+        found = Extraction(answer.strip(), "whole") if answer.strip() else None
+    if found is None:
+        return unknown(NO_ANSWER)._replace(verifier=verifier)
+    if found.retracted:
+        return _named(unknown("retracted"), found, verifier)
+    check = _compared(reference, found, question)
+    if isinstance(check, Check):
+        return _named(check, found, verifier)
+    return partial(_symbolic, check, found, verifier)
+
+
+def _begin_other(reference: Reference, answer: str, lenient: bool) -> Check | Later:
+    """`begin_check` of what is no final answer to compare."""
     if reference.kind == "task":
         return check_task(reference, answer, lenient=lenient)
     if reference.kind == "gym":
         return partial(gym.check_gym, reference, answer, lenient=lenient)
-    found = extract(answer, labels=reference.kind == "choice", lenient=lenient)
-    if reference.kind == "text" and found is None and "\n" not in answer.strip():
-        found = Extraction(answer.strip(), "whole") if answer.strip() else None
     if reference.kind == "code":
         return code.begin_code(reference.answer, answer)
     if reference.kind == "legal":
         return legal.check_legal(reference.answer, answer)
     if reference.kind == "rubric":
         return rubric.check_rubric(reference.answer)
-    verifier = _VERIFIERS.get(reference.kind)
-    if verifier is None:
-        raise DataError(
-            f"no verifier is named {reference.kind!r}",
-            f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'rubric', 'task'])}",
-        )
-    if found is None:
-        return unknown(NO_ANSWER)._replace(verifier=verifier)
-    if found.retracted:
-        return _named(unknown("retracted"), found, verifier)
-    if reference.kind == "choice":
-        check: Check | Pending = choice.check_choice(
-            reference.answer, found.text, reference.choices
-        )
-    elif reference.kind == "text":
-        check = check_words(reference.answer, found.text) or text.check_text(
-            reference.answer, found.text
-        )
-    else:
-        given = math.from_sentence(found.text) if found.rule == "answer_line" else found.text
-        check = math.check_math(
-            reference.answer, given, question, need_unit=reference.kind == "science"
-        )
-    if isinstance(check, Check):
-        return _named(check, found, verifier)
-    return partial(_symbolic, check, found, verifier)
+    raise DataError(
+        f"no verifier is named {reference.kind!r}",
+        f"known: {', '.join([*_VERIFIERS, 'code', 'gym', 'legal', 'rubric', 'task'])}",
+    )
+
+
+def _compared(reference: Reference, found: Extraction, question: str) -> Check | Pending:
+    """The answer found, compared with the reference."""
+    gold, kind = reference.answer, reference.kind
+    if kind == "choice":
+        return choice.check_choice(gold, found.text, reference.choices)
+    if kind == "text":
+        return check_words(gold, found.text) or text.check_text(gold, found.text)
+    given = math.from_sentence(found.text) if found.rule == "answer_line" else found.text
+    return math.check_math(gold, given, question, need_unit=kind == "science")
 
 
 def _symbolic(pending: Pending, found: Extraction, verifier: str, pool: Pool) -> Check:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.families import check_family
-from traces.verify.numeric import clean, compare_numbers, parse_number
+from traces.verify.markup import clean
+from traces.verify.numeric import compare_numbers, parse_number
 from traces.verify.regions import compare_regions
 from traces.verify.shape import MAX_PARTS, Shape, is_infinite, shape_of, unit_vectors
 

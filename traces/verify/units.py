@@ -79,6 +79,8 @@ _POWERED = re.compile(r"\b(square|cubic)\s+([A-Za-z]+)|\b([A-Za-z]+)\s+(squared|
 _TOKEN = re.compile(
     r"\s*(?:([A-Za-z]+)\s*(?:\^\s*(?:\{\s*([-+]?\d)\s*\}|\(?([-+]?\d)\)?)|([-+]?\d))?|(/|\bper\b)|([()]))"
 )
+_WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+)*")
+_QUALIFIERS = ("per", "square", "cubic", "squared", "cubed")
 _DIVISION = re.compile(r"\\frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
 
 
@@ -97,6 +99,8 @@ def read_unit(text: str) -> Unit | None:
 
 @functools.lru_cache(maxsize=256)
 def _read(text: str) -> Unit | None:
+    if _WORDS.fullmatch(text) and not all(map(_in_unit, text.split())):
+        return None
     text = _DIVISION.sub(r"\1/(\2)", text)
     for pattern, plain in _MARKS:
         text = pattern.sub(plain, text)
@@ -129,11 +133,17 @@ def _read(text: str) -> Unit | None:
     return Unit(factor, tuple(dimension), offset if count == 1 else Fraction(0))
 
 
+def _in_unit(word: str) -> bool:
+    """Whether a word may stand in the name of a unit."""
+    return bool(_named(word) or word[:3] == "deg" or word.lower() in _QUALIFIERS)
+
+
 def _power(match: re.Match[str]) -> str:
     name, word = match[2] or match[3], (match[1] or match[4]).lower()
     return f"{name}^{2 if word in ('square', 'squared') else 3}"
 
 
+@functools.lru_cache(maxsize=512)
 def _named(name: str) -> Unit | None:
     if name in _PLAIN:
         return _made(_PLAIN[name], name)

@@ -60,6 +60,23 @@ _COMMON = frozenset(
 )
 
 
+TELLING = frozenset(
+    """
+    not no less more fewer least most than half third quarter twice double million billion
+    thousand hundred dozen between about approximately around roughly or and to minus negative
+    plus over times divided squared cubed root sqrt pi power sin cos tan log ln exp mod base
+    frac ne neq le leq ge geq pm infty too but except without never wrong incorrect maybe
+    perhaps possibly nearly almost under above below beyond another different other either
+    neither cannot anything something off short true false yes nicht kein keine nein oder aber
+    etwa circa ca mehr weniger mindestens pas non ou mais environ moins presque nunca pero
+    aproximadamente casi menos unos
+    ungef\u00e4hr m\u00e1s \u043d\u0435 \u043d\u0435\u0442 \u0438\u043b\u0438
+    \u043e\u043a\u043e\u043b\u043e \u043f\u0440\u0438\u043c\u0435\u0440\u043d\u043e
+    """.split()  # noqa: SIM905
+) | frozenset("\u4e0d\u6ca1\u6c92\u975e\u65e0\u7121\u7ea6\u7d04\u6216\u8d85\u8fd1")
+"""Words that change what the number beside them means."""
+
+
 def strange(words: Iterable[str], *texts: str) -> list[str]:
     """The words (lower case) that are neither common nor in one of `texts`, sorted."""
     others = [word for word in words if word not in _COMMON]

@@ -9,7 +9,7 @@ pytest.importorskip("trl", reason="needs trl")
 from datasets import Dataset
 
 from distill.dataset import read_rows
-from distill.training.order import Order
+from distill.training.order import Order, arranged
 from distill.training.teacher import ROW
 from distill.training.train import arguments, load_rows, load_student, quieten
 from distill.training.trainer import LossOptions, TraceTrainer
@@ -53,6 +53,12 @@ def test_training_meets_its_rows_in_the_order_asked_for(
     drawn = seen(tiny_model, tmp_path, "random", seed)
     assert drawn != [ids for _, ids in stored]
     assert sorted(drawn) == sorted(ids for _, ids in stored)
+
+
+@pytest.mark.parametrize("order", ["random", "as_is"])
+def test_an_order_that_does_not_sort_holds_no_rows(order: Order) -> None:
+    rows = iter([])
+    assert arranged(rows, order, {}) is rows
 
 
 def test_rows_keep_the_number_of_their_teacher_in_any_order(tmp_path: Path) -> None:

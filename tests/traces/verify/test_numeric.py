@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traces.verify.markup import clean
 from traces.verify.math import check_math
-from traces.verify.numeric import clean, compare_numbers, parse_number
+from traces.verify.numeric import compare_numbers, parse_number
 
 
 @pytest.mark.parametrize(
