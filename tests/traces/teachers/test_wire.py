@@ -163,6 +163,43 @@ def test_what_goes_wrong_before_a_reply_is_an_error_and_tells_an_idle_connection
     assert closed_while_idle is idle
 
 
+def test_an_idle_connection_that_closes_as_it_is_taken_was_closed_while_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(plain(b"first"))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    ended = asyncio.Event()
+
+    async def run() -> bool:
+        server = await asyncio.start_server(handler, "127.0.0.1", 0)
+        url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        async with server, aiohttp.ClientSession() as session:
+            page = Page(session, url, None, LIMITS)
+            async with page.post(b"a") as reply:
+                await reply.content.read()
+            taken = await page.pool.connect(page.request, [], LIMITS)
+            assert taken.transport is not None
+            taken.transport.close()
+
+            async def connect(*_: Any) -> Any:
+                return taken
+
+            monkeypatch.setattr(page.pool, "connect", connect)
+            second = page.post(b"b")
+            with pytest.raises(aiohttp.ClientOSError, match="before it was used"):
+                await second.__aenter__()
+            await ended.wait()
+            return second.closed_while_idle
+
+    assert asyncio.run(run())
+
+
 def test_another_release_of_aiohttp_is_used_by_its_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
