@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from traces.curate.overlap import find_overlaps
 from traces.curate.reworded import nearest_questions
 from traces.curate.semantic import Encoder
-from traces.curate.texts import Texts, text_of
+from traces.curate.texts import Texts, batches, text_of
 from traces.errors import DataError
 from traces.jsonio import Fault, Faults, read_each
 from traces.record import Message, Prompt
@@ -86,17 +87,21 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     from traces.curate.nearby import Text
     from traces.curate.scan import PLACES, identify
 
+    key = os.urandom(16)  # no choice of a text depends on it
     sketches = np.zeros((1024, PLACES), np.uint32)
     digests: list[bytes] = []
-    lengths: list[tuple[int, int]] = []
-    for number, text in texts.every():
-        if number == len(sketches):
+    lengths: list[int] = []
+    empty: list[bool] = []
+    for some in batches(text for _, text in texts.every()):
+        found, count = identify(some, key), len(digests)
+        while count + len(some) > len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        digest, length, sketches[number] = identify(text)
-        digests.append(digest)
-        if text:
-            lengths.append((length, number))
-    order = [number for _, number in sorted(lengths)]
+        sketches[count : count + len(some)] = found.sketches
+        digests += map(bytes, found.digests)
+        lengths += found.tokens.tolist()
+        empty += [not text for text in some]
+    whole = (number for number, none in enumerate(empty) if not none)
+    order = sorted(whole, key=lengths.__getitem__)
     return find_copies(
         digests, sketches[: len(texts)], order, lambda n: Text(texts.text(n)), threshold
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,8 @@ from traces.jsonio import Fault, Faults, Row, json_fault, read_each, row_of
 from traces.opened import refuse_other_kinds
 
 _BUFFER = 1 << 17
+BATCH = 1 << 16
+PER_TEXT = 1 << 10  # what a text has beside its characters, such as its sketch
 PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
 
 
@@ -97,6 +99,19 @@ class Texts:
             self.faults.add(*text)
             return ""
         return text
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in lists, each of about as many characters as stay in a processor's cache."""
+    some, size = [], 0
+    for text in texts:
+        some.append(text)
+        size += len(text) + PER_TEXT
+        if size >= BATCH:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def parse_row(place: str, line: bytes) -> Row | Fault:
