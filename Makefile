@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SEED ?= 0
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-  -c constraints.txt -e
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := $(PIP) -c constraints.txt -e
 
 # Byte code is written by what is imported, not by pip for all there is; without any, each of the
 # many processes of the tests would compile torch and sympy for itself.
@@ -16,6 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "trace-distill needs Python 3.10 or newer; set PYTHON=python3.x"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(PIP) 'pip>=25.1'  # an older one takes twice the time
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[train]'
@@ -33,8 +34,14 @@ quickstart-teacher: .venv/.installed
 	$(BIN)/distill run recipes/quickstart/teacher.yaml --run-dir runs/quickstart-teacher
 	$(BIN)/python -m distill.training.pack runs/quickstart-teacher/train/student/adapter recipes/quickstart/teacher
 
-test: lint
+test: .venv/.installed-test
+	@$(MAKE) --no-print-directory --output-sync -j 2 lint .venv/.bytecode .venv/.loops
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Beside the linters, which leave a core idle: what each test process would else make for itself.
+.venv/.bytecode .venv/.loops: .venv/.installed-test
+	PYTHONPATH=. $(BIN)/python tests/warm.py $(subst .,,$(notdir $@))
+	@touch $@
 
 # What CI has no time for: all kernels for all architectures, 10,000 hostile answers, Ray, two ranks.
 test-exhaustive: .venv/.installed-test

@@ -174,7 +174,7 @@ def _hostile(chosen: random.Random) -> str:
         soup = "".join(chosen.choice(_PIECES) for _ in range(chosen.randrange(1, 40)))
         return f"\\boxed{{{soup}}}"
     if kind < 0.997:
-        return chosen.choice([_brackets, _digits, _tags, _towers, _long])(chosen, n)
+        return chosen.choice([_brackets, _digits, _tags, _towers, _long, _blanks])(chosen, n)
     return "\\boxed{" + chosen.choice(BURNERS) + "}"
 
 
@@ -193,6 +193,13 @@ def _brackets(chosen: random.Random, n: int) -> str:
 def _digits(chosen: random.Random, n: int) -> str:
     text = "".join(chosen.choice("0123456789,.e-/ ") for _ in range(n))
     return chosen.choice(["Answer: ", "\\boxed{"]) + text + "}"
+
+
+def _blanks(chosen: random.Random, n: int) -> str:
+    run = chosen.choice([" ", "\n", "\t ", "\u00a0"]) * n
+    return (
+        "\\boxed{" + chosen.choice(["a", "1", "x", "5 m"]) + run + chosen.choice("!=k") + run + "}"
+    )
 
 
 def _tags(chosen: random.Random, n: int) -> str:

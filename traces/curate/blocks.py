@@ -159,3 +159,16 @@ def count_bits(typing: Any, bits: Any) -> Any:
         return builder.ctpop(given[0])
 
     return types.int64(types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fold(typing: Any, one: Any, other: Any) -> Any:
+    """The upper half of the 128-bit product of two u64, exclusive or the lower half."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(value, wide) for value in given))
+        upper = builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), word)
+        return builder.xor(upper, builder.trunc(product, word))
+
+    return types.uint64(types.uint64, types.uint64), generate

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from traces.curate.blocks import BLOCK, classify, equal_block, kernel, last_bit, space_block
-from traces.curate.lexer import add_wide, character, read_tokens
+from traces.curate.lexer import add_wide, character, find_numbers, read_tokens, rooms
 from traces.curate.pairs import index, roll
 
 _A = 0x9E3779B97F4A7C15
@@ -56,26 +56,33 @@ def sketch(grams: Any) -> Any:
     places = np.full(128, np.uint64(_EMPTY))
     for gram in grams:
         _put(places, gram)
-    return _filled(places, grams)
+    return _filled(places, grams, np.empty(128, np.uint32))
 
 
 @kernel
 def sketch_tokens(hashes: Any, ngram: int) -> Any:
     """The sketch of the n-grams of tokens, which are one n-gram where they are fewer."""
+    return _sketch_tokens(hashes, ngram, np.empty(128, np.uint64), np.empty(128, np.uint32))
+
+
+@kernel
+def _sketch_tokens(hashes: Any, ngram: int, places: Any, out: Any) -> Any:
     size = min(ngram, max(len(hashes), 1))
-    places = np.full(128, np.uint64(_EMPTY))
+    places[:] = np.uint64(_EMPTY)
     leaving, total = np.uint64(1), np.uint64(0)
     for value in hashes[:size]:
         total = total * np.uint64(_A) + value
         leaving *= np.uint64(_A)
-    for start in range(len(hashes) - size):
+    ahead = hashes[size:]
+    for start in range(len(ahead)):
         _put(places, total)
-        total = total * np.uint64(_A) + (hashes[start + size] - hashes[start] * leaving)
+        total = total * np.uint64(_A) + (ahead[start] - hashes[start] * leaving)
     if len(hashes):
         _put(places, total)
-    if (places == np.uint64(_EMPTY)).any():
-        return _filled(places, roll(hashes, size))
-    return _filled(places, hashes[:0])
+    empty = 0
+    for place in places:
+        empty += place == np.uint64(_EMPTY)
+    return _filled(places, roll(hashes, size) if empty else hashes[:0], out)
 
 
 @kernel
@@ -88,8 +95,8 @@ def _put(places: Any, gram: Any) -> None:
 
 
 @kernel
-def _filled(places: Any, grams: Any) -> Any:
-    """The sketch, its empty places filled in later turns; empty without grams."""
+def _filled(places: Any, grams: Any, found: Any) -> Any:
+    """The sketch into `found`, empty places filled in later turns; empty without grams."""
     turn = 1
     while len(grams) and (places == np.uint64(_EMPTY)).any():
         seed = np.uint64(turn + 1) * np.uint64(_C)
@@ -102,17 +109,27 @@ def _filled(places: Any, grams: Any) -> Any:
             rank = (np.uint64(turn) << np.uint64(48)) | (value >> np.uint64(16))
             places[place] = min(places[place], rank)
         turn += 1
-    found = np.empty(128, np.uint32)
     for number in range(128):
         found[number] = np.uint32((places[number] * np.uint64(_A)) >> np.uint64(32))
     return found
 
 
 @kernel
-def sketch_text(data: Any, size: int, table: Any, ngram: int) -> Any:
-    """The number of tokens of a text, and the sketch of its n-grams. `data` as in `read_tokens`."""
-    hashes, _, _ = tokens_of(data, size, table)
-    return len(hashes), sketch_tokens(hashes, ngram)
+def sketch_texts(data: Any, starts: Any, sizes: Any, table: Any, ngram: int) -> Any:
+    """The numbers of tokens of texts, i32 [N], and the sketches of their n-grams, u32 [N, 128].
+
+    `data` u8 has each text as `read_tokens` takes it, at `starts` with `sizes`, i64 [N].
+    """
+    most = sizes.max() if len(sizes) else 0
+    hashes, work = np.empty(most, np.uint64), rooms(most)
+    places, scripts = np.empty(128, np.uint64), np.zeros(SCRIPTS, np.int64)
+    counts, found = np.empty(len(starts), np.int32), np.empty((len(starts), 128), np.uint32)
+    for number in range(len(starts)):
+        text = data[starts[number] :]
+        count = read_tokens(text, sizes[number], table, hashes, scripts, work)
+        _sketch_tokens(hashes[:count], ngram, places, found[number])
+        counts[number] = count
+    return counts, found
 
 
 @kernel
@@ -127,7 +144,9 @@ def tokens_of(data: Any, size: int, table: Any) -> Any:
     """Hashes u64 [n] of the tokens, u8 [n] which are numbers, letters by script i64 [13]."""
     hashes, numbers = np.empty(size, np.uint64), np.empty(size, np.uint8)
     scripts = np.zeros(SCRIPTS, np.int64)
-    count = read_tokens(data, size, table, hashes, numbers, scripts)
+    work = rooms(size)
+    count = read_tokens(data, size, table, hashes, scripts, work)
+    find_numbers(data, count, table, numbers, work)
     return hashes[:count], numbers[:count], scripts
 
 

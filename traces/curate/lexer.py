@@ -30,36 +30,76 @@ _WIDE = 0x8080808080808080
 
 
 @kernel
-def read_tokens(data: Any, size: int, table: Any, hashes: Any, numbers: Any, scripts: Any) -> Any:
-    """Hash each token into `hashes`, say in `numbers` which are numbers, count letters by script.
+def rooms(size: int) -> Any:
+    """Where `read_tokens` works on texts of up to `size` bytes."""
+    starts, ends = np.empty(size + 8, np.int32), np.empty(size + 8, np.int32)
+    return np.empty(size + PADDING, np.uint8), starts, ends, np.empty(size + 8, np.int32)
+
+
+@kernel
+def read_tokens(data: Any, size: int, table: Any, hashes: Any, scripts: Any, work: Any) -> Any:
+    """Hash each token into `hashes`, count letters by script.
 
     `data` u8, the text of `size` bytes in normal form C and PADDING spaces; `table` of
-    `traces.curate.characters`; `hashes` u64 and `numbers` u8 of `size` places at least; `scripts`
-    i64 [13]. Returns the number of tokens.
+    `traces.curate.characters`; `hashes` u64 of `size` places at least; `scripts` i64 [13]; `work`
+    from `rooms`. Returns the number of tokens.
     """
-    starts, ends = np.empty(size + 8, np.int32), np.empty(size + 8, np.int32)
-    small = np.empty(size + PADDING, np.uint8)
+    small, starts, ends, rest = work
     count = _find_tokens(data, size, table, small, starts, ends, scripts)
-    for index in range(count):
+    left = _hash_short(small, starts[:count], ends[:count], hashes, rest)
+    for index in rest[:left]:
         start, end = starts[index], ends[index]
-        gone = np.uint64(64 - 8 * min(end - start, 8))
-        value = (load(small, start) << gone) >> gone
-        number = np.uint8(np.uint8(value) - np.uint8(48)) < 10
+        value = load(small, start)
         wide = value
-        if end - start > 8:
-            for at in range(start + 8, end, 8):
-                gone = np.uint64(64 - 8 * min(end - at, 8))
-                part = (load(small, at) << gone) >> gone
-                wide |= part
-                value = _absorb(value, part)
+        for at in range(start + 8, end, 8):
+            part = _first_bytes(load(small, at), end - at)
+            wide |= part
+            value = _absorb(value, part)
         if wide & np.uint64(_WIDE):
             value = _hash_wide(data, start, end, table)
-            number = _is_digit(data, start, table)
-        value *= np.uint64(_A)
-        value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
-        hashes[index] = value ^ (value >> np.uint64(29))
-        numbers[index] = number
+        hashes[index] = _mixed(value)
     return count
+
+
+@kernel
+def find_numbers(data: Any, count: int, table: Any, numbers: Any, work: Any) -> None:
+    """Say in `numbers`, u8, which of the `count` tokens that were read last are numbers."""
+    starts, wide = work[1][:count], np.uint8(0)
+    for index in range(len(starts)):
+        first = data[np.uint32(starts[index])]
+        wide |= first
+        numbers[index] = np.uint8(first - np.uint8(48)) < 10
+    if wide & 0x80:
+        for index in range(len(starts)):
+            numbers[index] = _is_digit(data, starts[index], table)
+
+
+@kernel
+def _hash_short(small: Any, starts: Any, ends: Any, hashes: Any, rest: Any) -> Any:
+    """Hash the tokens of up to eight ASCII bytes; the others are listed in `rest` and counted."""
+    left = np.uint64(0)
+    for index in range(len(starts)):
+        start = starts[index]
+        size = ends[index] - start
+        value = _first_bytes(load(small, start), size)
+        hashes[index] = _mixed(value)
+        rest[left] = index  # no branch: which tokens are long cannot be predicted
+        left += np.uint64((size > 8) | (value & np.uint64(_WIDE) != 0))
+    return left
+
+
+@kernel
+def _first_bytes(value: Any, count: Any) -> Any:
+    """The first `count` of eight bytes, the others as 0."""
+    gone = np.uint64(64 - 8 * min(count, 8))
+    return (value << gone) >> gone
+
+
+@kernel
+def _mixed(value: Any) -> Any:
+    value *= np.uint64(_A)
+    value = (value ^ (value >> np.uint64(32))) * np.uint64(_B)
+    return value ^ (value >> np.uint64(29))
 
 
 @kernel

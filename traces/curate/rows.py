@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,20 +88,25 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     from traces.curate.nearby import Text
     from traces.curate.scan import PLACES, identify
 
+    key = os.urandom(16)  # no choice of a text depends on it
     sketches = np.zeros((1024, PLACES), np.uint32)
     digests: list[bytes] = []
-    lengths: list[tuple[int, int]] = []
-    for number, text in texts.every():
-        if number == len(sketches):
+    lengths: list[int] = []
+    full: list[bool] = []
+    for some in texts.every():
+        found, count = identify(some, key), len(digests)
+        while count + len(some) > len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
-        digest, length, sketches[number] = identify(text)
-        digests.append(digest)
-        if text:
-            lengths.append((length, number))
-    order = [number for _, number in sorted(lengths)]
-    return find_copies(
-        digests, sketches[: len(texts)], order, lambda n: Text(texts.text(n)), threshold
-    )
+        sketches[count : count + len(some)] = found.sketches
+        digests += found.digests.view("V16")[:, 0].tolist()
+        lengths += found.tokens.tolist()
+        full += map(bool, some)
+    order = sorted(compress(range(len(full)), full), key=lengths.__getitem__)
+
+    def read(number: int) -> Text:
+        return Text(texts.text(number))
+
+    return find_copies(digests, sketches[: len(texts)], order, read, threshold, asked=False)
 
 
 def decontaminate_rows(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from traces.curate import kernels, pairs
 from traces.curate.blocks import PADDING
 from traces.curate.characters import table
+from traces.curate.digests import digests, expand
 
 NGRAM = 5
 LOOP_NGRAM = 10
@@ -28,7 +30,8 @@ TAIL_KEY = 64  # characters of the tail that must recur before a period is measu
 TAIL_TRIES = 64
 TAIL_REPEATS = 3
 
-_PADDING = b" " * PADDING
+_SPACES = " " * PADDING
+_PADDING = _SPACES.encode()
 
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
@@ -58,6 +61,16 @@ class Tokens(NamedTuple):
 
     hashes: U64
     numbers: U8
+
+
+class Identified(NamedTuple):
+    """Of N texts: `digests` u64 [N, 2], the same for the same text; the number of their `tokens`,
+    i32 [N]; the sketches of their 5-grams, u32 [N, 128].
+    """
+
+    digests: U64
+    tokens: npt.NDArray[np.int32]
+    sketches: U32
 
 
 def measure(text: str) -> Measures:
@@ -90,16 +103,22 @@ def _branching() -> U64:
 
 def sketch(text: str) -> tuple[int, U32]:
     """The number of tokens, and the sketch of the 5-grams, u32 [128]."""
-    count, found = kernels.sketch_text(*_data(text), NGRAM)
-    return count, found
+    found = identify([text], b"")
+    return int(found.tokens[0]), found.sketches[0]
 
 
-def identify(text: str) -> tuple[bytes, int, U32]:
-    """128 bits that are the same for the same text, and what `sketch` gives."""
-    data = text.encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(data, usedforsecurity=False).digest()[:16]
-    count, found = kernels.sketch_text(*_data(text, data), NGRAM)
-    return digest, count, found
+def identify(texts: Sequence[str], key: bytes) -> Identified:
+    """What tells texts that are the same, or alike; some dozens in a call cost least.
+
+    Digests of different keys have nothing to do with each other. A key that whoever wrote the texts
+    can know lets them make different texts of one digest.
+    """
+    data, starts, sizes = _joined(texts)
+    same = digests(data, starts, sizes, expand(key))
+    plain = all(map(str.isascii, texts))
+    if not plain:
+        data, starts, sizes = _joined([_normal(text) for text in texts])
+    return Identified(same, *kernels.sketch_texts(data, starts, sizes, table(plain), NGRAM))
 
 
 def sketch_grams(grams: U64) -> U32:
@@ -165,18 +184,29 @@ def _size(hashes: U64) -> int:
     return min(NGRAM, max(len(hashes), 1))
 
 
-def _data(text: str, data: bytes = b"", *, lower: bool = True) -> tuple[U8, int, U32]:
-    """What the kernels read of a text: its UTF-8 bytes padded, how many they are, a table.
+def _data(text: str, *, lower: bool = True) -> tuple[U8, int, U32]:
+    """What the kernels read of a text: its UTF-8 bytes padded, how many they are, a table."""
+    data = _normal(text, lower=lower).encode("utf-8", "surrogatepass")
+    return np.frombuffer(data + _PADDING, np.uint8), len(data), table(text.isascii())
 
-    `data`, if there is any, is the text in UTF-8.
-    """
-    plain = text.isascii()
-    if not plain:
-        read = text
-        if lower and ("\u03a3" in text or "\u0130" in text):  # by context, or two characters
-            text = unicodedata.normalize("NFC", text).lower()
-        if not unicodedata.is_normalized("NFC", text):
-            text = unicodedata.normalize("NFC", text)
-        data = data if text is read else b""
-    data = data or text.encode("utf-8", "surrogatepass")
-    return np.frombuffer(data + _PADDING, np.uint8), len(data), table(plain)
+
+def _joined(texts: Sequence[str]) -> tuple[U8, I64, I64]:
+    """UTF-8 bytes of texts, each padded; where they start and how many they are, i64 [N]."""
+    if all(map(str.isascii, texts)):
+        data = _SPACES.join((*texts, "")).encode()
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    else:
+        parts = [text.encode("utf-8", "surrogatepass") for text in texts]
+        data = _PADDING.join((*parts, b""))
+        sizes = np.fromiter(map(len, parts), np.int64, len(texts))
+    starts = np.cumsum(sizes + PADDING) - sizes - PADDING
+    return np.frombuffer(data, np.uint8), starts, sizes
+
+
+def _normal(text: str, *, lower: bool = True) -> str:
+    """Normal form C, and small letters where they depend on more than the one that is capital."""
+    if text.isascii():
+        return text
+    if lower and ("\u03a3" in text or "\u0130" in text):  # by context, or two characters
+        text = unicodedata.normalize("NFC", text).lower()
+    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)

@@ -16,6 +16,7 @@ row.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,9 +30,9 @@ from traces.curate.components import Components
 from traces.curate.dedup import Copies
 from traces.curate.nearby import Text, banding, find_near
 from traces.curate.rows import rows_of
-from traces.curate.scan import PLACES, identify
+from traces.curate.scan import PLACES, Identified, identify
 from traces.curate.shards import Shard, is_plain, place_of, shard_rows
-from traces.curate.texts import parse_row, text_of
+from traces.curate.texts import batches, parse_row, text_of
 from traces.errors import DataError
 from traces.files import replacing
 from traces.jsonio import NAMED_FAULTS, Fault, Faults, write_jsonl
@@ -56,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True):
     stamps: dict[str, tuple[int, int]]
     field: str
     threshold: float
-    version: int = 4
+    version: int = 5
 
 
 def phases(folder: Path, plan: Plan) -> list[Phase]:
@@ -84,29 +85,43 @@ def broken_rows(folder: Path, plan: Plan) -> Faults:
 
 
 def _scan(folder: Path, plan: Plan, number: int) -> None:
-    shard, records, sketches = plan.shards[number], [], []
     faults: list[tuple[int, str]] = []
+    starts: list[int] = []
+    found: list[Identified] = []
+    full: list[bool] = []
+    key = msgspec.json.encode((plan.stamps, plan.field))  # to the nanosecond, and the same for all
     with replacing(_spool(folder, number)) as temporary, temporary.open("wb") as spool:
-        for position, row in shard_rows(shard):
-            text = text_of(row, (plan.field,))
-            if isinstance(text, Fault):
-                faults.append((position, text.what))
-                text = ""
-            start = position
-            if not is_plain(shard.path):
-                start = spool.tell()
-                spool.write(msgspec.json.encode({plan.field: text}) + b"\n")
-            digest, tokens, found = identify(text)
-            high, low = (int.from_bytes(digest[n : n + 8], "big") for n in (0, 8))
-            records.append((start, tokens, bool(text), high, low))
-            sketches.append(found)
-    stacked = np.array(sketches, np.uint32).reshape(-1, PLACES)
-    _save(folder, "scan", number, np.array(records, _RECORD))
-    _save(folder, "sketch", number, stacked)
-    everyone = np.arange(len(stacked))
-    _save(folder, "band", number, band_hashes(stacked, everyone, banding(plan.threshold)[0]))
+        for some in batches(_texts(plan, number, spool, starts, faults)):
+            found.append(identify(some, key))
+            full += map(bool, some)
+    digests, tokens, sketches = map(np.concatenate, zip(identify([], key), *found, strict=True))
+    records = np.empty(len(full), _RECORD)
+    records["start"], records["tokens"], records["text"] = starts, tokens, full
+    records["high"], records["low"] = digests.T
+    _save(folder, "scan", number, records)
+    _save(folder, "sketch", number, sketches)
+    rows, _ = banding(plan.threshold)
+    _save(folder, "band", number, band_hashes(sketches, np.arange(len(sketches)), rows))
     about = {"rows": len(records), "faults": len(faults), "named": faults[:NAMED_FAULTS]}
     mark(folder, "scan", number, about)
+
+
+def _texts(
+    plan: Plan, number: int, spool: BinaryIO, starts: list[int], faults: list[tuple[int, str]]
+) -> Iterator[str]:
+    """The texts of a shard. Adds to `starts` where each can be read again, to `faults` what is
+    broken, and to `spool` the rows of a file that cannot be read from the middle.
+    """
+    shard = plan.shards[number]
+    for position, row in shard_rows(shard):
+        text = text_of(row, (plan.field,))
+        if isinstance(text, Fault):
+            faults.append((position, text.what))
+            text = ""
+        starts.append(position if is_plain(shard.path) else spool.tell())
+        if not is_plain(shard.path):
+            spool.write(msgspec.json.encode({plan.field: text}) + b"\n")
+        yield text
 
 
 def _join(folder: Path, plan: Plan, number: int) -> None:
@@ -176,7 +191,7 @@ def _check(folder: Path, plan: Plan, number: int) -> None:
     def read(place: int) -> Text:
         return Text(files.text(int(shards[place]), int(starts[place])))
 
-    found = find_near(sketches, range(len(rows)), read, plan.threshold)
+    found = find_near(sketches, range(len(rows)), read, plan.threshold, asked=False)
     files.close()
     copies = [(rows[place], rows[of], alike) for place, (of, alike) in found.items()]
     _save(folder, "check", number, np.array(copies, _COPY))

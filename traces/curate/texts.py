@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,8 @@ from traces.jsonio import Fault, Faults, Row, json_fault, read_each, row_of
 from traces.opened import refuse_other_kinds
 
 _BUFFER = 1 << 17
+BATCH = 1 << 16
+PER_TEXT = 1 << 10  # what a text has beside its characters, such as its sketch
 PLAIN = (".jsonl", ".json", ".ndjson", ".txt", "")
 
 
@@ -30,6 +32,7 @@ class Texts:
         self.faults = faults
         self._starts, self._ends = array("q"), array("q")
         self._kept: list[str] = []
+        self._decode = msgspec.json.Decoder().decode
         if not path.is_file():
             raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         self.size = path.stat().st_size
@@ -47,16 +50,16 @@ class Texts:
         if self._file is not None:
             self._file.close()
 
-    def every(self) -> Iterator[tuple[int, str]]:
-        """Number and text of every row in order. To be called once, before `text`.
+    def every(self) -> Iterator[list[str]]:
+        """The texts of all rows in order, some at a time. To be called once, before `text`.
 
         Raises:
             DataError: the file is missing or unreadable, or no row has the field.
         """
         some = False
-        for number, text in enumerate(self._kept_rows() if self._file is None else self._rows()):
-            some = some or bool(text)
-            yield number, text
+        for texts in batches(self._kept_rows() if self._file is None else self._rows()):
+            some = some or any(texts)
+            yield texts
         if len(self) and not some:
             self.faults.raise_if_any("broken rows", f"choose another field than {self.field}")
 
@@ -66,8 +69,19 @@ class Texts:
             return self._kept[number]
         start = self._starts[number]
         line = os.pread(self._file.fileno(), self._ends[number] - start, start)
-        value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
-        return value if isinstance(value, str) else ""
+        text = self._quickly(line)
+        if text is None:
+            value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
+            text = value if isinstance(value, str) else ""
+        return text
+
+    def _quickly(self, line: bytes) -> str | None:
+        """The text of a row that is as it should be."""
+        try:
+            text = self._decode(line)[self.field]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+        return text if type(text) is str else None
 
     def _kept_rows(self) -> Iterator[str]:
         for row in read_each(self.path):
@@ -76,17 +90,14 @@ class Texts:
 
     def _rows(self) -> Iterator[str]:
         assert self._file is not None
-        start, field, decode = 0, self.field, msgspec.json.Decoder().decode
+        start = 0
         for number, line in enumerate(self._file, 1):
             end = start + len(line)
-            try:
-                text = decode(line)[field]
-            except (KeyError, TypeError, ValueError, RecursionError):
-                text = None
-            if type(text) is str or line.strip():
+            text = self._quickly(line)
+            if text is not None or line.strip():
                 self._starts.append(start)
                 self._ends.append(end)
-                if type(text) is not str:
+                if text is None:
                     text = self._text(parse_row(f"{self.path}:{number}", line))
                 yield text
             start = end
@@ -97,6 +108,19 @@ class Texts:
             self.faults.add(*text)
             return ""
         return text
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in lists, each of about as many characters as stay in a processor's cache."""
+    some, size = [], 0
+    for text in texts:
+        some.append(text)
+        size += len(text) + PER_TEXT
+        if size >= BATCH:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def parse_row(place: str, line: bytes) -> Row | Fault:

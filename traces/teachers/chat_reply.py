@@ -161,7 +161,7 @@ def _read_choice(
 
 
 def _status(content: str, finish_reason: str, refusal: str, *, called: bool) -> Status:
-    if refusal or finish_reason in FILTERED:
+    if refusal or finish_reason.partition(":")[0] in FILTERED:
         return "refused"
     if finish_reason in TRUNCATED:
         return "truncated"

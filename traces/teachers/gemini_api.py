@@ -93,7 +93,7 @@ def as_completion(document: Fields) -> Fields:
     if not isinstance(candidate, dict):
         if not blocked:
             return document
-        candidate = {"finishReason": blocked if blocked != "OTHER" else "PROMPT_BLOCKED"}
+        candidate = {"finishReason": f"PROMPT_BLOCKED:{blocked}"}
     usage = document.get("usageMetadata")
     usage = usage if isinstance(usage, dict) else {}
     content = candidate.get("content")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from traces.teachers.chat_json import decode
 from traces.teachers.messages_api import as_completion
 from traces.teachers.sse import Stream
 
@@ -26,13 +25,8 @@ class MessagesStream(Stream):
         self._usage: dict[str, Any] = {}
 
     def _event(self, data: bytes) -> None:
-        try:
-            event = decode(data)[0]
-        except ValueError as error:
-            self.events += 1
-            self.broken = self.broken or f"an event that cannot be read ({error})"
-            return
-        if not isinstance(event, dict) or event.get("type") == "ping":
+        event = self._object(data) or {}
+        if event.get("type") == "ping":
             return
         self.events += 1
         kind = event.get("type")

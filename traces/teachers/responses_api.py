@@ -103,7 +103,7 @@ def _message(items: Sequence[Fields]) -> tuple[Fields, list[Any]]:
                     refusals.append(str(part.get("refusal", "")))
                     continue
                 content.append(part)
-                logprobs += part.get("logprobs") or []
+                logprobs += given if isinstance(given := part.get("logprobs"), list) else []
         else:
             content.append(item)  # marks the trace: something here is not read
     message = {"content": content, "refusal": "".join(refusals), "tool_calls": calls}

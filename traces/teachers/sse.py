@@ -132,7 +132,9 @@ class Stream:
             self._misses += 1
             return False
         self.events += 1
-        self._latest = event
+        latest, self._latest = self._latest, event
+        if latest is not None and (event.model is None or event.system_fingerprint is None):
+            self._name(latest)
         if self.finish is None:
             delta = event.choices[0].delta
             if delta.content is not None:
@@ -186,6 +188,15 @@ class Stream:
                 self.broken = self.broken or f"an event that cannot be read ({error})"
                 return
         self._take(event)
+
+    def _object(self, data: bytes) -> dict[str, Any] | None:
+        """An event of another interface; None where it is none, noted if it is no JSON."""
+        try:
+            event = decode(data)[0]
+        except ValueError as error:
+            event = None
+            self.broken = self.broken or f"an event that cannot be read ({error})"
+        return event if isinstance(event, dict) else None
 
     def _name(self, event: _Event | _TextEvent) -> None:
         """Note who answers."""

@@ -51,6 +51,10 @@ _LOWEST = re.compile(
 _FRACTION = re.compile(
     r"-?(?:\\frac\s?\{(\d{1,30})\}\s?\{(\d{1,30})\}|(\d{1,30})\s*/\s*(\d{1,30}))"
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+_ASKS = re.compile(
+    r"\b(?:what|which|by how|how|find|determine|calculate|compute|work out)\b", re.IGNORECASE
+)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _LETTER = re.compile(r"[a-z]")
 _PRODUCT = re.compile(r"[)\w]\s*(?:\\cdot|\*)?\s*\(|\)\s*(?:\^|\w|\()")
@@ -84,6 +88,14 @@ def precision(question: str) -> Precision | None:
 
 def _count(word: str) -> int:
     return int(word) if word.isdigit() else _COUNT[word.lower()]
+
+
+def asked_part(question: str) -> str:
+    """What it asks for: its last sentence that asks, from the word on that does; else all of it."""
+    for sentence in reversed(_SENTENCE_END.split(question)):
+        if asking := list(_ASKS.finditer(sentence)):
+            return sentence[asking[-1].start() :]
+    return question
 
 
 def wants_exact(question: str) -> bool:

@@ -51,7 +51,8 @@ def labels_of(answer: str, choices: Mapping[str, str]) -> frozenset[str]:
     something else of it ("all but B"), or one with another choice's text. "or" between two labels
     names both, so a hedge is never one label.
     """
-    text = unicodedata.normalize("NFKC", _WRAP.sub(r"\1", answer)).replace("$", " ").strip()
+    text = unicodedata.normalize("NFKC", _WRAP.sub(r"\1", answer)).replace("$", " ")
+    text = " ".join(text.split())  # over runs of white space the patterns take quadratic time
     if _LIST.match(text):
         return frozenset(label.upper() for label in _LABEL.findall(text.replace(" and ", ",")))
     if _RUN.fullmatch(text) and list(text) == sorted(set(text)):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from traces.verify.check import Check, Pending
+from traces.verify.angles import has_pi, in_degrees, in_radians
+from traces.verify.check import Check, Pending, unknown
 
 _FAMILY = re.compile(
     r"(?:[A-Za-z]\s*=\s*)?(?P<rule>[^=]+?)\s*[,;(]?\s*(?:(?:where|for|with)\s)?(?:all\s|any\s)?\s*"
@@ -18,6 +19,11 @@ _FAMILY = re.compile(
 _NAMED = re.compile(r"^[A-Za-z]\s*=\s*(?!=)")
 _LETTER = re.compile(r"(?<![A-Za-z\\])[a-z](?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+def is_family(text: str) -> bool:
+    r"""Whether a cleaned text is a rule with its index: `k\pi, k \in \mathbb{Z}`."""
+    return _FAMILY.fullmatch(text) is not None
 
 
 def check_family(gold: str, answer: str) -> Check | Pending | None:
@@ -40,6 +46,10 @@ def check_family(gold: str, answer: str) -> Check | Pending | None:
             return None
         (index,) = letters
     golds, answers = _renamed(wanted["rule"], wanted["index"]), _renamed(rule, index)
+    if in_degrees(golds) != in_degrees(answers):
+        if not has_pi(answers if in_degrees(golds) else golds):
+            return unknown("degrees on one side only", "typed")
+        golds, answers = in_radians(golds), in_radians(answers)
     return Pending(golds, answers, "family")
 
 

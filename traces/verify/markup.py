@@ -11,6 +11,7 @@ _TEXT = re.compile(
     r"\\(?:text|mathrm|mbox|textbf|mathbf|operatorname)\s?\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _SIUNITX = re.compile(r"\\num\s?\{([^{}]*)\}|\\(?:SI|qty)\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
+_BLANKS = re.compile(r"\s{2,}")
 _COMMANDS = (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\%", "%"), ("\\$", " "))
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+", re.ASCII)
@@ -18,7 +19,10 @@ PLAIN_DECIMAL = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?|-?\d{1,3}(?:,\d{3})+", re
 
 
 def clean(text: str) -> str:
-    """`text` without the markup that does not change what it means."""
+    r"""`text` without the markup that does not change what it means, no two white spaces in a row.
+
+    Patterns with several `\s*` take time to the power of their number over a run of white space.
+    """
     text = text.strip()
     if PLAIN_DECIMAL.fullmatch(text):
         return text
@@ -42,7 +46,8 @@ def clean(text: str) -> str:
         text = text.strip()
     text = text if text.endswith("...") else text.removesuffix(".").strip()
     # A lone dollar is a currency sign, a pair of them is mathematics within a sentence.
-    return text.replace("$", "").strip() if text.count("$") == 1 else text
+    text = text.replace("$", "").strip() if text.count("$") == 1 else text
+    return _BLANKS.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
 
 
 def same_decimal(gold: str, answer: str) -> bool:

@@ -36,7 +36,7 @@ from traces.verify.typed import check_typed
 from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
-VERIFIER = "math@3"
+VERIFIER = "math@4"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")

@@ -11,8 +11,10 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from traces.verify.asked import precision, rounded_alike
+from traces.verify.angles import has_pi, in_degrees, in_radians
+from traces.verify.asked import asked_part, precision, rounded_alike
 from traces.verify.check import Check, Pending, unknown
+from traces.verify.families import is_family
 from traces.verify.numeric import Number, parse_number
 from traces.verify.units import BASE, Unit, read_unit
 
@@ -22,7 +24,6 @@ _VALUE = re.compile(
     r"([-+]?\s?(?:\\frac\s?\{\d{1,30}\}\s?\{\d{1,30}\}|(?:\d[\d,]{0,60}(?:\.\d{0,60})?|\.\d{1,60})(?:/\d{1,30})?)"
     r"(?:[eE][-+]?\d{1,3}(?![\d.])|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{\s*[-+]?\d{1,3}\s*\}|[-+]?\d{1,3}))?)"
 )
-_DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?|\u00b0|\s\bdegrees?\b")
 _ASKED = re.compile(r"\b(?:in|into|to|as|[Hh]ow many)\s+(?:units of\s+)?(.{1,30})")
 _ASKED_END = re.compile(r"[?.,;:!]\s|[?.,;:!]$|\bof\b|\bis\b|\bdoes\b")
 _UNWRAPPED = re.compile(r"\\(?:text|mathrm)\s?\{([^{}]*)\}|\$")
@@ -102,7 +103,7 @@ def check_quantity(
             return unknown("radians on one side only", "units")
         return Check("wrong", "units", "another kind of quantity")
     value = given.number.value * right.factor / left.factor
-    if (right.offset or left.offset) and not _DIFFERENCE.search(question):
+    if (right.offset or left.offset) and not _DIFFERENCE.search(asked_part(question)):
         value += (right.offset - left.offset) / left.factor
     return _close(wanted.number, value, given.number, left is not right, question)
 
@@ -140,21 +141,13 @@ def asked_unit(question: str) -> Unit | None:
 
 
 def _angle(gold: str, answer: str, question: str) -> Check | Pending | None:
-    """Degrees against radians that are no plain number."""
-    if "\\pi" not in gold + answer and "\u03c0" not in gold + answer:
+    """Degrees against radians that are no plain number; families are left to `check_family`."""
+    if not (has_pi(gold) or has_pi(answer)):
         return None
-    in_gold, in_answer = (
-        bool(_DEGREES.search(text)) and not re.search(r"(?:circ|\u00b0)\s*\}?\s*[CFK]", text)
-        for text in (gold, answer)
-    )
-    if in_gold == in_answer:
-        return None
-    turned, other = (gold, answer) if in_gold else (answer, gold)
-    if "\\pi" not in other and "\u03c0" not in other:
+    in_gold = in_degrees(gold)
+    if in_gold == in_degrees(answer) or not has_pi(answer if in_gold else gold):
         return None
     question = question.lower()
-    if ("in radians" in question and in_answer) or ("in degrees" in question and in_gold):
+    if ("in degrees" if in_gold else "in radians") in question:
         return Check("wrong", "units", "another unit of angle than asked for")
-    turned = f"\\frac{{({_DEGREES.sub('', turned)}) \\pi}}{{180}}"
-    other = re.sub(r"\brad(?:ians?)?\b", "", other)
-    return Pending(turned, other) if in_gold else Pending(other, turned)
+    return None if is_family(gold) else Pending(in_radians(gold), in_radians(answer))

@@ -11,6 +11,7 @@ from traces.verify.check import Check
 
 _NUMBER = r"\d{1,30}(?:\.\d{1,30})?"
 _RATIO = re.compile(rf"{_NUMBER}(?:\s*(?:\\?:|\\colon|\bto\b)\s*{_NUMBER}){{1,9}}")
+_ASKED = re.compile(r"\bratios?\b", re.IGNORECASE)
 _FRACTION = re.compile(r"(\d{1,30})\s*/\s*(\d{1,30})|\\frac\s?\{(\d{1,30})\}\s?\{(\d{1,30})\}")
 
 
@@ -21,7 +22,7 @@ def check_ratio(gold: str, answer: str, question: str) -> Check | None:
     if ":" not in answer + gold and "to" not in answer + gold and "colon" not in answer + gold:
         return None
     written = _RATIO.fullmatch(gold) or _RATIO.fullmatch(answer)
-    if not written or "ratio" not in question.lower():
+    if not written or not _ASKED.search(question):
         return None
     wanted, given = _parts(gold), _parts(answer)
     if wanted is None or given is None or not all((*wanted, *given)):

@@ -60,6 +60,8 @@ def compare_regions(gold: str, answer: str, question: str) -> Check | None:
     names = [reader.names for reader in found]
     if any(len(some) > 1 for some in names) or (names[0] and names[1] and names[0] != names[1]):
         return unknown("other variable", "typed")
+    if not wanted or not given:  # "x < -1, x > 1" may mean "or"
+        return unknown("no number meets it as it is written", "typed")
     same = wanted == given
     return Check("right" if same else "wrong", "typed", "" if same else "another set")
 

@@ -55,6 +55,8 @@ def _family(gold: str, answer: str) -> tuple[str, str]:
     starts, steps = [], []
     for rule, *_ in read:
         rule = sympy.sympify(rule)
+        if not isinstance(rule, sympy.Expr):
+            return "unknown", "not one rule"
         rule = rule.subs({symbol: k for symbol in rule.free_symbols if symbol.name == "k"})
         step = sympy.simplify(rule.subs(k, 1) - rule.subs(k, 0))
         if rule.free_symbols - {k} or step == 0 or sympy.simplify(rule.diff(k) - step) != 0:

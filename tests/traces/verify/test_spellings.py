@@ -57,11 +57,15 @@ def test_groups_of_thousands_are_read(text: str) -> None:
         ("1:2:3", "2:4:6", "What is the ratio?", "right"),
         ("3:4", "3:0", "What is the ratio?", None),
         ("3:45", "1:15", "When does it end?", None),
+        ("1:30", "2:60", "When does the operation end?", None),
     ],
 )
 def test_ratios(gold: str, answer: str, question: str, outcome: str | None) -> None:
     check = check_ratio(gold, answer, question)
     assert (check.outcome if check else None) == outcome
+
+
+BESIDE = "The temperature difference of the sides is 20 K. What is the outer temperature?"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,10 @@ def test_ratios(gold: str, answer: str, question: str, outcome: str | None) -> N
         ("15 °C", "15 K", "By how much does the temperature rise?", "right"),
         ("15 °C", "288 K", "By how much does the temperature rise?", "wrong"),
         ("15 °C", "288 K", "What is the temperature?", "right"),
+        ("280 K", "280 °C", BESIDE, "wrong"),
+        ("280 K", "6.85 °C", BESIDE, "right"),
+        ("280 K", "6.85 °C", "After a temperature drop of 5 K, how warm is it?", "right"),
+        ("5 K", "5 °C", "It cools. Find the temperature change. Answer in kelvin.", "right"),
         ("600 rpm", "62.8 rad/s", "How fast does it turn?", "right"),
         ("600 rpm", "10 Hz", "How fast does it turn?", "unknown"),
         ("42", r"\le 42", "How many?", "unknown"),
