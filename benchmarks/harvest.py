@@ -313,7 +313,7 @@ def apart(name: str, options: argparse.Namespace) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small counts, for a busy machine")
-    parser.add_argument("--soak", type=float, default=0.0, help="seconds of soak, besides")
+    parser.add_argument("--soak", type=float, default=0.0, help="a soak of so many seconds")
     parser.add_argument("--soak-traces", type=int, default=0, help="soak of so many, at full speed")
     parser.add_argument("--curator", default="", help="a Python that has bespokelabs-curator")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
