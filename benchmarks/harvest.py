@@ -293,7 +293,7 @@ def one(name: str, options: argparse.Namespace) -> Figures:
         if name == "soak":
             return soak(options.soak, options.soak_traces, Path(folder))
         if name == "faults":
-            return harvest_faults.faults(server, Path(folder))
+            return harvest_faults.faults(server, Path(folder), options.curator)
         if name == "curator":
             return curator_peer(options.curator, options.quick, Path(folder))
         return CASES[name](options.quick, Path(folder))
@@ -330,7 +330,8 @@ def main() -> None:
     soaked = bool(options.soak or options.soak_traces)
     if soaked and not options.cases:
         names = []
-    for name in [*names, *["soak"] * soaked, *["curator"] * bool(options.curator)]:
+    beside = bool(options.curator) and names != ["faults"]  # which has it beside us by itself
+    for name in [*names, *["soak"] * soaked, *["curator"] * beside]:
         figures = apart(name, options)
         found |= figures
         print(f"{name:12}", *(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"

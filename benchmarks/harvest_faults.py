@@ -43,15 +43,38 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 Serve = Callable[..., AbstractContextManager[str]]
 
 
-def faults(serve: Serve, folder: Path) -> dict[str, float | str]:
-    """Counts by scenario and client, and a table of them on stderr."""
+CURATOR = """
+import sys
+import tiktoken  # fetches its tables from the net; bytes are as good for counting here
+bytewise = tiktoken.Encoding("bytes", pat_str=r"\\s+|\\S+", special_tokens={},
+                             mergeable_ranks={bytes([n]): n for n in range(256)})
+tiktoken.get_encoding = tiktoken.encoding_for_model = lambda *_: bytewise
+from bespokelabs import curator
+url, count, concurrency = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+model = curator.LLM(model_name="gpt-4o-mini", backend="openai", backend_params={
+    "base_url": url, "api_key": "x", "max_requests_per_minute": 10**7,
+    "max_tokens_per_minute": 10**10, "max_concurrent_requests": concurrency,
+    "in_mtok_cost": 0, "out_mtok_cost": 0, "max_retries": 5, "require_all_responses": False})
+model([f"What is the digit sum of {number}, squared?" for number in range(count)])
+"""
+"""bespokelabs-curator as its documentation has it, with as many retries as the others."""
+
+
+def faults(serve: Serve, folder: Path, curator: str = "") -> dict[str, float | str]:
+    """Counts by scenario and client, and a table of them on stderr.
+
+    `curator` is a Python that has bespokelabs-curator; empty where there is none.
+    """
     found: dict[str, float | str] = {}
     for scenario, settings in SCENARIOS.items():
-        for client in ("ours", "openai"):
+        for client in ("ours", "openai", *["curator"] * bool(curator)):
             work = folder / f"{scenario} {client}".replace(" ", "-")
             work.mkdir()
             with serve(low_s=0.02, high_s=0.1, bytes=2000, **settings) as url:
-                ended = _run(client, url, work, kill=scenario.startswith("kill"))
+                command = _command(client, url, work, curator)
+                began = time.monotonic()
+                ended = _run(command, url, work, kill=scenario.startswith("kill"))
+                took = time.monotonic() - began
                 sent = _stats(url)["asked"]
             answers, broken = _stored(client, work)
             said = {
@@ -59,17 +82,28 @@ def faults(serve: Serve, folder: Path) -> dict[str, float | str]:
                 "twice": sum(answers.values()) - len(answers),
                 "no_answer": broken,
                 "requests": sent,
+                "wall_s": took,
             }
             found |= {f"{scenario}, {client}: {name}": value for name, value in said.items()}
-            print(f"{scenario:20} {client:8} {ended:12}", *(f"{k} {v:g}" for k, v in said.items()),
-                  file=sys.stderr)  # fmt: skip
+            figures = (f"{name} {value:.4g}" for name, value in said.items())
+            print(f"{scenario:20} {client:8} {ended:12}", *figures, file=sys.stderr)
     return found
 
 
-def _run(client: str, url: str, work: Path, *, kill: bool) -> str:
+def _command(client: str, url: str, work: Path, curator: str) -> list[str]:
+    if client == "curator":
+        script = work / "ask.py"
+        script.write_text(CURATOR)
+        return [curator, str(script), url, str(COUNT), str(CONCURRENCY)]
+    return [sys.executable, str(Path(__file__)), client, url, str(work)]
+
+
+def _run(command: list[str], url: str, work: Path, *, kill: bool) -> str:
     """How the client ended. `kill`: it is killed in the middle, and started again."""
-    command = [sys.executable, str(Path(__file__)), client, url, str(work)]
     quiet = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if "ask.py" in command[1]:
+        quiet |= {"CURATOR_CACHE_DIR": str(work), "HF_HOME": str(work), "HF_HUB_OFFLINE": "1"}
+        quiet |= {"TELEMETRY_ENABLED": "false", "PYTHONPATH": ""}
     log = (work / "log.txt").open("ab")
     for attempt in range(1 + kill):
         process = subprocess.Popen(
@@ -104,6 +138,16 @@ def _stored(client: str, work: Path) -> tuple[Counter[str], int]:
                 if trace.status == "ok":
                     answers[trace.key] += 1
                     broken += not (trace.answer or "").endswith("42")
+        return answers, broken
+    if client == "curator":
+        for path in work.rglob("responses_*.jsonl"):
+            for line in path.read_text().splitlines():
+                row = json.loads(line)
+                question = row["generic_request"]["messages"][-1]["content"]
+                if str(row["response_message"]).endswith("42"):
+                    answers[question] += 1
+                elif row["response_errors"] is None:  # otherwise it says that it is none
+                    broken += 1
         return answers, broken
     out = work / "out.jsonl"
     for line in out.read_text().splitlines() if out.exists() else ():

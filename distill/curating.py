@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, ledger_of
 from traces.curate.decide import decide, floor_of
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
+from traces.curate.measure import Measured
 from traces.curate.measure_store import measure_store
 from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
@@ -106,18 +107,16 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
     found = load_ledger(path, made_of)
     if found is None:
         verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
-        rows = list(
-            measure_store(
-                job.path("harvest/traces.sqlite"),
-                job.path("harvest/keys.jsonl"),
-                job.path("annotate/parts"),
-                content_hash([job.fingerprints["verify"], VERSION]),
-                partial(in_processes, section.workers),
-            )
+        asked: set[str] = set()
+        rows = measure_store(
+            job.path("harvest/traces.sqlite"),
+            job.path("harvest/keys.jsonl"),
+            job.path("annotate/parts"),
+            content_hash([job.fingerprints["verify"], VERSION]),
+            partial(in_processes, section.workers),
         )
-        asked = {row.prompt for row in rows}
         found = ledger_of(
-            rows,
+            _noting(rows, asked),
             verdicts,
             (prompt for prompt in store.prompts() if prompt.id in asked),
             evaluation_prompts=held_out,
@@ -127,6 +126,13 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
         )
         save_ledger(path, found, made_of)
     return found
+
+
+def _noting(rows: Iterable[Measured], asked: set[str]) -> Iterator[Measured]:
+    """`rows`, with the ids of their prompts added to `asked`."""
+    for row in rows:
+        asked.add(row.prompt)
+        yield row
 
 
 def _verdicts(path: Path) -> dict[str, tuple[Verdict, ...]]:

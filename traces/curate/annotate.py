@@ -65,7 +65,7 @@ def annotate(
 
 
 def ledger_of(
-    rows: Sequence[Measured],
+    rows: Iterable[Measured],
     verdicts: Mapping[str, Iterable[Verdict]],
     prompts: Iterable[Prompt],
     *,
@@ -76,28 +76,30 @@ def ledger_of(
 ) -> Ledger:
     """The ledger of traces that are measured, in their order, with their verdicts by key.
 
+    `prompts` are read when the last of `rows` was.
+
     Raises:
         CountError: two have the same key.
     """
     from traces.curate.dedup import find_copies
 
-    if len({row.keys for row in rows}) != len(rows):
-        raise CountError(f"{len(rows)} traces share {len({row.keys for row in rows})} keys")
-    outcomes = [_outcomes(verdicts.get(row.keys, ())) for row in rows]
+    bare, sketches = _apart(rows)
+    if len({row.keys for row in bare}) != len(bare):
+        raise CountError(f"{len(bare)} traces share {len({row.keys for row in bare})} keys")
+    outcomes = [_outcomes(verdicts.get(row.keys, ())) for row in bare]
     covered: dict[str, Coverage] = {}
     if overlap_ngram is not None:
         covered = measure_overlaps(prompts, evaluation_prompts, ngram=overlap_ngram)
-    sketches = np.array([row.sketch for row in rows], np.uint32).reshape(-1, 128)
     copies = find_copies(
-        [row.digest for row in rows],
+        [row.digest for row in bare],
         sketches,
-        best_first(rows, [answer for answer, _, _ in outcomes]),
-        lambda number: compared(item_of(rows[number].keys))[0],
+        best_first(bare, [answer for answer, _, _ in outcomes]),
+        lambda number: compared(item_of(bare[number].keys))[0],
         floor,
     )
     none = Coverage("", 0.0, "", 0.0)
-    overlaps = [covered.get(row.prompt, none) for row in rows]
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    overlaps = [covered.get(row.prompt, none) for row in bare]
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in bare] for name in COLUMNS}
     for place, name in enumerate(("answer", "steps", "steps_reason")):
         columns[name] = [outcome[place] for outcome in outcomes]
     kinds = {
@@ -119,6 +121,15 @@ def ledger_of(
         **columns,
         **copies._asdict(),
     )
+
+
+def _apart(rows: Iterable[Measured]) -> tuple[list[Measured], U32]:
+    """The rows without their sketches, and these in one block, u32 [rows, 128]."""
+    held, bare = bytearray(), []
+    for row in rows:
+        held += row.sketch.astype(np.uint32).tobytes()
+        bare.append(row._replace(sketch=None))
+    return bare, np.frombuffer(held, np.uint32).reshape(-1, 128)
 
 
 def compared(item: Item) -> tuple[Text, U32]:

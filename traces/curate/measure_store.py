@@ -8,6 +8,7 @@ all: what a process did before it was killed is not done again.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -115,4 +116,6 @@ def _load(path: Path) -> Iterator[Measured]:
     with pyarrow.memory_map(str(path)) as source, ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             for row in reader.get_batch(number).to_pylist():
+                for name in ("prompt", "domain", "status", "finish"):
+                    row[name] = sys.intern(row[name])  # the same words in many rows
                 yield Measured(**{**row, "sketch": np.frombuffer(row["sketch"], "<u4")})
