@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,12 +17,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; renamed to `path` when the block ends well.
 
     The content is on disk before the rename. When the block raises, nothing is left behind and a
-    file that was at `path` stays as it was. Missing folders are made.
+    file that was at `path` stays as it was. Missing folders are made. Processes of other machines
+    may replace the same file: the last one stays.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Containers that share a disk share their process ids too.
+    name = f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}.tmp"
+    temporary = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

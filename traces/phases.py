@@ -77,20 +77,24 @@ def run_rank(
     """Do the share of one of `world` ranks, and wait for the others at the end of each phase.
 
     Where nothing was done for `patience_s`, the rank takes over tasks of others one by one: they
-    may be lost, or wait for this one's place in the queue.
+    may be lost, or wait for this one's place in the queue. The next rank after a task's own is the
+    first to take it, and the further away the later (by the logarithm), so that not all who wait
+    begin the one task that is left.
     """
     for phase in phases:
         in_turn(phase.task, [n for n in missing(folder, phase) if n % world == rank])
         left, since = missing(folder, phase), time.monotonic()
         while left:
-            if time.monotonic() - since >= patience_s:
-                phase.task(left[rank % len(left)])
+            number = left[rank % len(left)]
+            turn = ((rank - number) % world).bit_length()
+            if time.monotonic() - since >= patience_s * turn:
+                phase.task(number)
+                left.remove(number)
             else:
                 time.sleep(min(POLL_S, patience_s))
             now = missing(folder, phase)
-            if now != left and patience_s:
-                since = time.monotonic()
-            left = now
+            if now != left:  # somebody else is at work
+                left, since = now, time.monotonic()
 
 
 def in_processes(workers: int, task: Task, numbers: Sequence[int]) -> None:

@@ -60,10 +60,12 @@ def find_copies(
     order: Sequence[int],
     text_of: Callable[[int], Text],
     threshold: float | None,
+    asked: Callable[[int], bool] | None = None,
 ) -> Copies:
     """What is a copy of what among the texts in `order`, best first; others are left alone.
 
-    `sketches` u32 [N, 128]. A threshold of None looks for the same digests only.
+    `sketches` u32 [N, 128]. A threshold of None looks for the same digests only. `asked`: as in
+    `find_near`.
     """
     count = len(sketches)
     same = np.arange(count, dtype=np.int32)
@@ -75,7 +77,7 @@ def find_copies(
         if same[number] == number:
             distinct.append(number)
     if threshold is not None:
-        for number, found in find_near(sketches, distinct, text_of, threshold).items():
+        for number, found in find_near(sketches, distinct, text_of, threshold, asked).items():
             copy_of[number], alike[number] = found
     return Copies(same, copy_of, alike)
 

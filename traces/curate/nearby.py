@@ -46,11 +46,13 @@ def find_near(
     order: Iterable[int],
     text_of: Callable[[int], Text],
     threshold: float,
+    asked: Callable[[int], bool] | None = None,
 ) -> dict[int, tuple[int, float]]:
     """The copies, each with the kept text it is a copy of and their exact similarity.
 
     `sketches` u32 [N, 128]; `order` the texts to look at, best first; `text_of` is asked only for
-    candidates.
+    candidates. `asked` tells which texts may come with their questions, None that none does: the
+    others are not read before they are compared.
     """
     rows, least = banding(threshold)
     cache: OrderedDict[int, Pair] = OrderedDict()
@@ -67,9 +69,12 @@ def find_near(
 
     numbers = np.fromiter(order, np.int64)
     crowd, groups, count = _groups(numbers, bands.band_hashes(sketches, numbers, rows))
-    kinds = np.array([_kind(tokens_of(number)) for number in crowd.tolist()], np.uint32)
-    if kinds.any():
-        crowd, groups, count = _groups(crowd, bands.band_hashes(sketches, crowd, rows) ^ kinds)
+    if asked is not None:
+        kinds = np.array(
+            [_kind(tokens_of(n)) if asked(n) else 0 for n in crowd.tolist()], np.uint32
+        )
+        if kinds.any():
+            crowd, groups, count = _groups(crowd, bands.band_hashes(sketches, crowd, rows) ^ kinds)
     last, before = np.full(count, -1, np.int32), np.full(groups.shape, -1, np.int32)
     seen, mine = np.full(len(crowd), -1, np.int32), sketches[crowd]
     found: dict[int, tuple[int, float]] = {}
