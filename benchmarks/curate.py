@@ -5,7 +5,8 @@
 Peers (datasketch, rensa, datatrove; see `benchmarks.dedup_peers`) are measured where they are
 installed; otherwise their figures are null. They get texts in memory, ours reads a file; they check
 no pair exactly. `..._canonical`: over the same tokens as ours; `..._split`: over what `str.split`
-gives. The measurements are interleaved over the rounds. The last line is one JSON object.
+gives; `..._example_...`: as the peer's manual begins, the others by the bulk calls it gives for
+speed. The measurements are interleaved over the rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from benchmarks import verify_bench
 from benchmarks.dedup_peers import PEERS
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.curate.scan import exact_hash, measure, read_tokens, scan, similarity
 from traces.curate.texts import Texts
 from traces.jsonio import Faults
@@ -49,6 +51,7 @@ DECIDE: dict[str, Any] = {
     "overlap_coverage": 0.5,
     "per_prompt": 16,
 }
+ROOT = Path(__file__).parents[1]
 WORDS = 4000
 
 
@@ -158,38 +161,38 @@ def measure_crowd(count: int, folder: Path) -> dict[str, Any]:
 
 
 LARGE = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
+from benchmarks.harvest_many import peak_mib
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.jsonio import Faults
 rows_of = lambda path: list(
     rows.dedup_rows(Path(path), field="text", threshold=0.8, faults=Faults())
 )
 rows_of(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 start = time.process_time()
 found = rows_of(sys.argv[2])
 used = time.process_time() - start
-above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-print(used, above, sum(not row.kept for row in found))
+print(used, round(peak_mib() - before), sum(not row.kept for row in found))
 """
 
 
 def measure_large(count: int, folder: Path) -> dict[str, Any]:
-    """CPU seconds and memory of a process of its own, above what it has after a small file.
+    """CPU seconds of a process of its own, and its peak of memory above that of a small file.
 
     A fifth of the texts are edited copies of others.
     """
     path = write_texts(folder / "large.jsonl", many_texts(count))
     call = [sys.executable, "-c", LARGE, str(folder / "small.jsonl"), str(path)]
-    used, memory, dropped = subprocess.run(
-        call, check=True, capture_output=True, text=True
-    ).stdout.split()
+    made = subprocess.run(call, cwd=ROOT, check=True, capture_output=True, text=True)
+    used, memory, dropped = made.stdout.split()
     return {
         "large_traces": count,
         "large_mb": round(path.stat().st_size / 1e6),
         "large_cpu_s": round(float(used), 2),
-        "large_mb_above": int(memory),
+        "large_mib_above": int(memory),
         "large_dropped": int(dropped),
     }
 
@@ -216,7 +219,7 @@ def measure_filters(texts: list[str]) -> dict[str, Any]:
     """The cheap rules (length, scripts, loops, compression), and with sketch and exact hash."""
     import zstandard
 
-    compress = zstandard.ZstdCompressor(level=-1).compress
+    compress = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
     size = sum(map(len, texts)) / 1e6
 
     def cheap() -> None:

@@ -147,8 +147,9 @@ def _openai(url: str, work: Path) -> None:
                         reply = await client.chat.completions.create(
                             model="m", messages=[{"role": "user", "content": question}]
                         )
-                        text = reply.choices[0].message.content if reply.choices else None
-                    except (openai.OpenAIError, ValueError) as error:
+                        text = reply.choices[0].message.content
+                    # TypeError: the package takes an error in a 200 for a reply without choices.
+                    except (openai.OpenAIError, ValueError, TypeError) as error:
                         print(error)
                         return
                 file.write(json.dumps({"question": question, "answer": text}) + "\n")

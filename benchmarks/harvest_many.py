@@ -148,7 +148,8 @@ def soak(
         "soak_traces": done,
         "soak_rss_mib": samples[-1][1],
         "soak_mib_per_100k_traces": 1e5 * slope,
-        "soak_mib_per_100k_within": 1e5 * within,
+        # JSON has no infinity: of fewer than four points there is no interval.
+        **({"soak_mib_per_100k_within": 1e5 * within} if math.isfinite(within) else {}),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from traces.budget import Budget
+from traces.digests import WIDTH, digests_of
 from traces.ledger import Ledger
 from traces.plan import Plan
 from traces.record import Trace
@@ -59,13 +60,23 @@ class Asking:
         plan, samples = self._plan, self._plan.samples
         new = (n for n in range(len(plan.prompts)) if n * samples not in plan.repeated)
         made = Waves(target, new, plan.key, samples, self._done)
-        if self._done.any():
-            places = {plan.key(n): n for n in np.flatnonzero(self._done).tolist()}
-            for trace in store.traces():
-                if (place := places.get(trace.key)) is not None:
-                    made.reuse(place, plan.prompts[place // samples], trace)
+        for place, trace in self._stored(store):
+            made.reuse(place, plan.prompts[place // samples], trace)
         self._source, self.spares = iter(made), True
         return made
+
+    def _stored(self, store: TraceStore) -> Iterator[tuple[int, Trace]]:
+        """The traces that are done, and their places; of each only 24 bytes are held."""
+        places = np.flatnonzero(self._done)
+        keys = (bytes.fromhex(self._plan.key(place)) for place in places.tolist())
+        digests = np.fromiter(keys, f"S{WIDTH}", len(places))
+        order = np.argsort(digests)
+        digests, places = digests[order], places[order]
+        for trace in store.traces() if len(places) else ():
+            wanted = np.frombuffer(digests_of([trace.key])[0], digests.dtype)
+            at = int(np.searchsorted(digests, wanted[0])) if len(wanted) else len(digests)
+            if at < len(digests) and digests[at] == wanted[0]:
+                yield int(places[at]), trace
 
     def __iter__(self) -> Asking:
         return self

@@ -65,6 +65,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS plan (
     one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT, digest TEXT, body BLOB
 );
+CREATE TABLE IF NOT EXISTS plan_pieces (number INTEGER PRIMARY KEY, name TEXT, body BLOB);
 CREATE TABLE IF NOT EXISTS spent (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     upto INTEGER, micro_usd INTEGER, tokens INTEGER, requests INTEGER
@@ -125,7 +126,7 @@ class Database:
             self._connection.executescript(_SCHEMA)
         elif not readonly and version == 1:
             self._connection.executescript(_UPGRADE_1)
-        if not readonly and not self.has("spent"):
+        if not readonly and not (self.has("spent") and self.has("plan_pieces")):
             self._connection.executescript(_REMEMBERED)
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
-"""Keys by the million: 16 bytes each in one block, where a dict of names would take ten times that.
+"""Keys by the million: 16 bytes each, where a dict of names would take ten times that.
 
-A digest is the 16 bytes that a key of 32 hex digits spells. Blocks of digests are `bytes`.
+A digest is the 16 bytes that a key of 32 hex digits spells. Blocks of digests are `bytes`; what is
+too many to hold is read in pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ WIDTH = 16
 _KIND = f"S{WIDTH}"
 _HALF = np.dtype(np.uint64)
 _PAGE = 16_384
+PIECE = 16_384
+"""Of very many digests so many are read at a time."""
 _PARTS = 16
 """By their first hex digit."""
 Places = npt.NDArray[np.int64]
@@ -68,15 +71,45 @@ class DigestSet:
         return at < len(self._digests) and self._digests[at : at + 1].tobytes() == digest
 
 
+class Digests(Protocol):
+    """Digests by their place, wherever they are kept."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def piece(self, number: int) -> bytes:
+        """Those from place number * PIECE, PIECE many but for the last piece."""
+        ...
+
+
+class Block:
+    """Digests in memory."""
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+
+    def __len__(self) -> int:
+        return len(self._block) // WIDTH
+
+    def piece(self, number: int) -> bytes:
+        """Those from place number * PIECE."""
+        return self._block[number * PIECE * WIDTH : (number + 1) * PIECE * WIDTH]
+
+
+def pieces(digests: Digests) -> Iterator[bytes]:
+    """All of them, a piece at a time."""
+    return (digests.piece(number) for number in range(-(-len(digests) // PIECE)))
+
+
 class Index:
-    """Finds digests in a block, part by part, so that it takes little beside the block.
+    """Finds digests among others, part by part, so that it takes little memory.
 
     Quick where digests are looked for in their order: the part that was last used is kept.
     """
 
-    def __init__(self, block: bytes | bytearray) -> None:
-        self._digests = np.frombuffer(block, _KIND)
-        self._parts = _part_of(self._digests)
+    def __init__(self, digests: Digests) -> None:
+        self._digests = digests
         self._last: tuple[int, _Part] | None = None
 
     def find(self, block: bytes) -> Places:
@@ -105,10 +138,15 @@ class Index:
     def _part(self, number: int) -> _Part:
         if self._last is None or self._last[0] != number:
             self._last = None  # free it first
-            places = np.flatnonzero(self._parts == number)
-            digests = self._digests[places]
-            order, ranks = _sorted(digests)
-            self._last = number, _Part(ranks, digests[order], places[order])
+            blocks, places = [np.empty(0, _KIND)], [np.empty(0, np.int64)]
+            for n, piece in enumerate(pieces(self._digests)):
+                digests = np.frombuffer(piece, _KIND)
+                here = np.flatnonzero(_part_of(digests) == number)
+                blocks.append(digests[here])
+                places.append(here + n * PIECE)
+            found = np.concatenate(blocks)
+            order, ranks = _sorted(found)
+            self._last = number, _Part(ranks, found[order], np.concatenate(places)[order])
         return self._last[1]
 
 

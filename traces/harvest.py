@@ -86,8 +86,7 @@ def harvest(
         plan = Plan(prompts, teacher.record, samples, sampling, seed, store)
     if not plan.known:
         store.add_prompts(plan.distinct_prompts())
-        if plan.name:
-            store.keep_plan(plan.name, plan.digests)
+        plan.keep(store)
     store.add_teacher(teacher.record)
     if budget is not None:
         budget.count(store.spent())

@@ -51,9 +51,10 @@ def request_key(
     sample: int,
     tools: tuple[dict[str, Any], ...] = (),
 ) -> str:
-    """As `trace_key`, for a teacher whose id was made before and a `plain_sampling`.
+    """The name of one request to a teacher whose id was made before.
 
-    `tools` are those that the teacher was offered.
+    `sampling` is a `plain_sampling`; `tools` are those that the teacher was offered, which
+    `trace_key` knows nothing of.
     """
     return content_hash([SCHEMA, teacher, messages, sampling, sample, *([tools] if tools else [])])
 

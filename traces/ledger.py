@@ -9,7 +9,7 @@ import numpy as np
 
 from traces.budget import Budget
 from traces.errors import CountError
-from traces.plan import Plan
+from traces.plan import MOST, Plan
 from traces.record import FINAL_STATUSES, Trace
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
@@ -32,7 +32,7 @@ class Ledger:
         """Told of each trace and its place, where what is asked next depends on it."""
         self.cost_micro_usd = 0
         self._unanswered: dict[str, tuple[int, int]] = {}  # attempt and place, by key
-        self._answered = np.zeros(plan.places, dtype=np.int32)  # the attempt that was made now
+        self._answered = np.zeros(plan.places, dtype=np.int16)  # the attempt that was made now
         self.asked = 0
         self.by_status: Counter[str] = Counter()
         self.failed = 0
@@ -49,7 +49,7 @@ class Ledger:
         if attempt != trace.attempt:
             raise CountError(f"trace {trace.key} (attempt {trace.attempt}) answers no open request")
         self._store.add(trace, self._on_trace)
-        self._answered[place] = trace.attempt
+        self._answered[place] = min(trace.attempt, MOST)
         self.asked += 1
         self.by_status[trace.status] += 1
         self.failed += trace.status not in FINAL_STATUSES

@@ -76,25 +76,24 @@ def run_rank(
 ) -> None:
     """Do the share of one of `world` ranks, and wait for the others at the end of each phase.
 
-    Where nothing was done for `patience_s`, the rank takes over tasks of others one by one: they
-    may be lost, or wait for this one's place in the queue. The next rank after a task's own is the
-    first to take it, and the further away the later (by the logarithm), so that not all who wait
-    begin the one task that is left.
+    Where nothing was done for `patience_s`, the rank takes over what is left of the phase, task by
+    task: the others may be lost, or wait for this one's place in the queue. Where there are more
+    ranks than tasks, those further back wait longer before they do the same one.
     """
     for phase in phases:
         in_turn(phase.task, [n for n in missing(folder, phase) if n % world == rank])
-        left, since = missing(folder, phase), time.monotonic()
+        left, since, taking = missing(folder, phase), time.monotonic(), False
         while left:
-            number = left[rank % len(left)]
-            turn = ((rank - number) % world).bit_length()
-            if time.monotonic() - since >= patience_s * turn:
-                phase.task(number)
-                left.remove(number)
+            turn = 1 + (rank // len(left)).bit_length()
+            taking = taking or time.monotonic() - since >= patience_s * turn
+            if taking:
+                phase.task(left[rank % len(left)])
             else:
                 time.sleep(min(POLL_S, patience_s))
             now = missing(folder, phase)
-            if now != left:  # somebody else is at work
-                left, since = now, time.monotonic()
+            if now != left:
+                since = time.monotonic()
+            left = now
 
 
 def in_processes(workers: int, task: Task, numbers: Sequence[int]) -> None:
@@ -116,13 +115,13 @@ def in_processes(workers: int, task: Task, numbers: Sequence[int]) -> None:
             process.start()
             theirs.close()  # so that the end of the process is the end of the line
             lines[ours] = process
-            ours.send(waiting.pop())
+            _send(ours, waiting.pop())
         busy = set(lines)
         while busy:
             for line in _ready(busy):
                 _raise(_answer(line))
                 if waiting:
-                    line.send(waiting.pop())
+                    _send(line, waiting.pop())
                 else:
                     busy.discard(line)
     finally:
@@ -139,7 +138,7 @@ def in_ray(task: Task, numbers: Sequence[int]) -> None:
         MissingDependencyError: Ray is not installed.
         PartialError: a machine was lost more often than Ray tries again.
     """
-    from traces.scale import import_ray
+    from traces.scale import import_ray, lost_worker
 
     ray = import_ray("running as tasks of Ray")
     if not ray.is_initialized():
@@ -149,9 +148,7 @@ def in_ray(task: Task, numbers: Sequence[int]) -> None:
         for failure in ray.get([remote.remote(task, number) for number in numbers]):
             _raise(failure)
     except ray.exceptions.RayError as error:
-        raise PartialError(
-            f"a worker was lost: {str(error).strip().splitlines()[-1]}", "run the same again"
-        ) from error
+        raise lost_worker(error, "run the same again") from error
 
 
 def attempt(task: Task, number: int) -> Failure | None:
@@ -178,14 +175,23 @@ def _ready(lines: Iterable[Any]) -> list[Any]:
     return list(wait(list(lines)))
 
 
+def _send(line: Any, number: int) -> None:
+    try:
+        line.send(number)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise _lost() from error
+
+
 def _answer(line: Any) -> Failure | None:
     try:
         answer: Failure | None = line.recv()
     except (EOFError, ConnectionResetError) as error:
-        raise PartialError(
-            "a worker process was lost", "what is done is kept: run the same again"
-        ) from error
+        raise _lost() from error
     return answer
+
+
+def _lost() -> PartialError:
+    return PartialError("a worker process was lost", "what is done is kept: run the same again")
 
 
 def _raise(failure: Failure | None) -> None:

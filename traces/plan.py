@@ -1,7 +1,8 @@
 """Which traces a harvest wants: the requests, their seeds and their keys.
 
 A place is the number of a wanted trace: the samples of the first prompt, those of the second, and
-so on. A plan holds 16 bytes for each; a request is built when it is its turn.
+so on. A plan holds 16 bytes for each, in its store where it has one; a request is built when it is
+its turn.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from traces.digests import WIDTH, Index, digests_of
+from traces.digests import PIECE, WIDTH, Block, Digests, Index, digests_of
 from traces.keys import RequestKeys, content_hash, plain_sampling, teacher_id
 from traces.record import Message, Prompt, Sampling, TeacherRecord
 from traces.rows import StructFile
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
 
-VERSION = 2
+VERSION = 3
 """Of the way from a prompt to its keys."""
+MOST = int(np.iinfo(np.int16).max)
 _BLOCK = 1 << 14
 
 
@@ -91,22 +93,39 @@ class Plan:
         known = store.plan(self.name) if store is not None and self.name else None
         self.known = known is not None
         """Whether the store remembered it; its prompts are stored then."""
-        self.digests: bytes | bytearray = self._hashed() if known is None else known
-        repeated = Index(self.digests).repeated()
+        self.digests: Digests
+        if known is not None:
+            self.digests, kept = known
+        elif store is not None and self.name and not store.readonly:
+            self.digests, kept = store.write_digests(self.name, self._hashed()), None
+        else:
+            self.digests, kept = Block(b"".join(self._hashed())), None
+        repeated = Index(self.digests).repeated() if kept is None else np.frombuffer(kept, "<i8")
         self.repeated = frozenset(repeated.tolist())
         """Places whose key an earlier place has; nothing is asked there."""
 
-    def _hashed(self) -> bytearray:
+    def keep(self, store: TraceStore) -> None:
+        """Have `store`, which holds all prompts, remember it, where they are in a file."""
+        if self.name:
+            repeated = np.array(sorted(self.repeated), dtype="<i8")
+            store.keep_plan(self.name, self.digests, repeated.tobytes())
+
+    def _hashed(self) -> Iterator[bytes]:
+        """The digests, a piece at a time."""
         keys = RequestKeys(teacher_id(self._record), self._sampling)
         offers = self._record.kind == "endpoint"  # the others know no tools
-        digests = bytearray()
+        size, made = WIDTH * PIECE, bytearray()
         for prompt in self.prompts:
-            digests += keys.digests(
+            made += keys.digests(
                 self._seen(prompt),
                 [sample_seed(self._seed, prompt.id, sample) for sample in range(self.samples)],
                 prompt.tools if offers else (),
             )
-        return digests
+            while len(made) >= size:
+                yield bytes(made[:size])
+                del made[:size]
+        if made:
+            yield bytes(made)
 
     def __len__(self) -> int:
         """How many traces are wanted."""
@@ -115,11 +134,12 @@ class Plan:
     @property
     def places(self) -> int:
         """How many places there are, repeated prompts included."""
-        return len(self.digests) // WIDTH
+        return len(self.digests)
 
     def key(self, place: int) -> str:
         """The key that belongs at a place."""
-        return self.digests[WIDTH * place : WIDTH * (place + 1)].hex()
+        number, at = divmod(place, PIECE)
+        return self.digests.piece(number)[WIDTH * at : WIDTH * (at + 1)].hex()
 
     def but(self, done: npt.NDArray[np.bool_]) -> Iterator[int]:
         """The places that are wanted and not true in `done`, in the order of asking."""
@@ -139,14 +159,18 @@ class Plan:
             if index * self.samples not in self.repeated:
                 yield prompt
 
-    def attempts(self, store: TraceStore) -> npt.NDArray[np.int32]:
-        """The highest attempt that `store` holds for each place, -1 where it holds none."""
-        found, index = np.full(self.places, -1, dtype=np.int32), Index(self.digests)
+    def attempts(self, store: TraceStore) -> npt.NDArray[np.int16]:
+        """The highest attempt that `store` holds for each place, -1 where it holds none.
+
+        One above MOST is told as MOST.
+        """
+        found, index = np.full(self.places, -1, dtype=np.int16), Index(self.digests)
 
         def note(block: bytes, attempts: npt.NDArray[np.int32]) -> None:
             places = index.find(block)
             hit = places >= 0
-            np.maximum.at(found, places[hit], attempts[hit])
+            told = np.minimum(attempts[hit], MOST).astype(np.int16)
+            np.maximum.at(found, places[hit], told)
 
         store.each_attempt(note)
         return found

@@ -7,15 +7,19 @@ that an older program wrote to has traces that its sum lacks; they are read and 
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
 
 from traces.database import Database
+from traces.digests import WIDTH, Digests, pieces
+from traces.errors import DataError
 from traces.record import RESPLIT, Trace
 
 Spent = tuple[int, int, int]
 """Micro-dollars, tokens, requests."""
-MOST_BYTES = 500_000_000
-"""A larger plan is not kept: SQLite's limit for one value is 1 GB."""
+_PIECES_HELD = 4
 
 
 def cost_of(trace: Trace) -> Spent:
@@ -43,21 +47,76 @@ def spent_in(database: Database, between: Callable[[int, int], Iterable[Trace]])
     return total
 
 
-def keep_plan(database: Database, name: str, body: bytes | bytearray) -> None:
-    """Remember the digests of what is wanted, in the place of an earlier plan's."""
-    if len(body) <= MOST_BYTES:
-        row = name, _digest(body), body
-        sql = "INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)"
-        database.transaction(lambda connection: connection.execute(sql, row))
+class StoredDigests:
+    """The digests of a plan, in its store; of which few are in memory."""
+
+    def __init__(self, database: Database, name: str, count: int) -> None:
+        self._database, self.name, self._count = database, name, count
+        self.piece = lru_cache(_PIECES_HELD)(self._piece)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _piece(self, number: int) -> bytes:
+        sql = "SELECT body FROM plan_pieces WHERE number = ? AND name = ?"
+        rows = self._database.query(sql, (number, self.name))
+        if not rows:
+            raise DataError(
+                f"{self._database.path}: another harvest's plan took the place of this one's",
+                "run the same command again",
+            )
+        body: bytes = rows[0][0]
+        return body
 
 
-def plan_of(database: Database, name: str) -> bytes | None:
-    """The digests remembered under `name`; None where there are none, or they are damaged."""
-    if not database.has("plan"):
+def write_digests(database: Database, name: str, blocks: Iterable[bytes]) -> StoredDigests:
+    """Keep digests, given in pieces, in the place of an earlier plan's, which is forgotten."""
+
+    def clear(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM plan")
+        connection.execute("DELETE FROM plan_pieces")
+
+    database.transaction(clear)
+    sql, count = "INSERT OR REPLACE INTO plan_pieces VALUES (?, ?, ?)", 0
+    for number, block in enumerate(blocks):
+        _write(database, sql, (number, name, block))
+        count += len(block) // WIDTH
+    return StoredDigests(database, name, count)
+
+
+def keep_plan(database: Database, name: str, digests: Digests, repeated: bytes) -> None:
+    """Remember what is wanted, in the place of an earlier plan; `repeated` as in `plan_of`."""
+    if not (isinstance(digests, StoredDigests) and digests.name == name):
+        digests = write_digests(database, name, pieces(digests))
+    row = name, _digest(digests, repeated), len(digests).to_bytes(8, "big") + repeated
+    _write(database, "INSERT OR REPLACE INTO plan VALUES (1, ?, ?, ?)", row)
+
+
+def plan_of(database: Database, name: str) -> tuple[Digests, bytes] | None:
+    """What is remembered under `name`; None where that is nothing, or damaged.
+
+    The digests, and what `keep_plan` was given of the places that an earlier one repeats.
+    """
+    if not database.has("plan_pieces"):
         return None
     rows = database.query("SELECT digest, body FROM plan WHERE name = ?", (name,))
-    return rows[0][1] if rows and _digest(rows[0][1]) == rows[0][0] else None
+    if not rows:
+        return None
+    digest, body = rows[0]
+    digests = StoredDigests(database, name, int.from_bytes(body[:8], "big"))
+    try:
+        whole = _digest(digests, body[8:]) == digest
+    except DataError:
+        return None
+    return (digests, body[8:]) if whole else None
 
 
-def _digest(body: bytes | bytearray) -> str:
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
+def _write(database: Database, sql: str, row: tuple[Any, ...]) -> None:
+    database.transaction(lambda connection: connection.execute(sql, row))
+
+
+def _digest(digests: Digests, repeated: bytes) -> str:
+    hashed = hashlib.sha256(repeated, usedforsecurity=False)
+    for piece in pieces(digests):
+        hashed.update(piece)
+    return hashed.hexdigest()

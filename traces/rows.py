@@ -17,6 +17,7 @@ from traces.errors import DataError
 T = TypeVar("T")
 _CHUNK = 1 << 18  # what is made of a larger one is given back to the system each time
 _NEWLINE = ord("\n")
+_GROUP = 32
 
 
 def write_structs(path: Path, structs: Iterable[Any]) -> None:
@@ -37,7 +38,8 @@ def write_structs(path: Path, structs: Iterable[Any]) -> None:
 class StructFile(Sequence[T]):
     """The values of a file that `write_structs` wrote, each read when it is asked for.
 
-    Holds 8 bytes for each line and keeps the file open. `digest` is the hash of the file.
+    Holds where each 32nd line starts, the lines between two such, and keeps the file open: quick
+    where lines are asked for in their order. `digest` is the hash of the file.
 
     Raises:
         DataError: the file is missing; or, when it is asked for, a line does not hold a `kind`.
@@ -48,22 +50,25 @@ class StructFile(Sequence[T]):
             raise DataError(f"{path} is missing", "run the stage that writes it")
         self._path, self._kind = path, kind
         hashed, starts = hashlib.sha256(usedforsecurity=False), [np.zeros(1, dtype=np.int64)]
-        read = 0
+        read = lines = 0
+        last = b"\n"
         self._open = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._open)
         with open(self._open, "rb", closefd=False) as file:
             while chunk := file.read(_CHUNK):
                 hashed.update(chunk)
                 ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == _NEWLINE)
-                starts.append(ends + (read + 1))
+                starts.append(ends[-(lines + 1) % _GROUP :: _GROUP] + (read + 1))
+                lines += len(ends)
                 read += len(chunk)
-        self._starts = np.concatenate(starts)
-        if self._starts[-1] < read:  # the last line has no end
-            self._starts = np.append(self._starts, read)
+                last = chunk[-1:]
+        self._lines = lines + (last != b"\n")
+        self._starts = np.append(np.concatenate(starts), read)
+        self._group: tuple[int, list[bytes]] = -1, []
         self.digest = hashed.hexdigest()
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return self._lines
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -74,9 +79,13 @@ class StructFile(Sequence[T]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        start, end = self._starts[number : number + 2].tolist()
-        line = os.pread(self._open, end - start, start)
-        return _value(self._path, number + 1, line, self._kind)
+        group, lines = self._group
+        if group != number // _GROUP:
+            group = number // _GROUP
+            start, end = self._starts[group : group + 2].tolist()
+            lines = os.pread(self._open, end - start, start).split(b"\n")
+            self._group = group, lines
+        return _value(self._path, number + 1, lines[number % _GROUP], self._kind)
 
     def __iter__(self) -> Iterator[T]:
         with self._path.open("rb") as file:

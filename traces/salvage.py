@@ -8,7 +8,7 @@ one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,40 +72,46 @@ def _pages(
     source: Database, name: str, table: _Table, lost: list[str]
 ) -> Iterator[list[tuple[Any, ...]]]:
     """The whole rows of a table, a few at a time; the others are added to `lost` by name."""
-    for low in range(1, _last(source, name) + 1, PAGE_ROWS):
-        page = []
-        for seq, body in _range(source, name, low, low + PAGE_ROWS - 1, lost):
+    last = _last(source, name)
+    for low in range(1, last + 1, PAGE_ROWS):
+        page, missing = [], set(range(low, min(low + PAGE_ROWS, last + 1)))
+        for seq, body in _range(source, name, low, low + PAGE_ROWS - 1):
+            missing.discard(seq)
             try:
                 page.append((*table.values(codec.decode(body, table.kind)), body))
             except (ValueError, TypeError):
                 lost.append(_name(source, name, table, seq))
+        lost += [_name(source, name, table, seq) for seq in sorted(missing)]
         if page:
             yield page
 
 
-def _range(
-    source: Database, name: str, low: int, high: int, lost: list[str]
-) -> Iterator[tuple[int, bytes]]:
-    """Rows from `low` to `high`, read in halves where a page among them is damaged."""
+def _range(source: Database, name: str, low: int, high: int) -> Iterator[tuple[int, bytes]]:
+    """Rows from `low` to `high`, read in halves where a page among them is damaged.
+
+    Damage may also hide rows without a word; as rows are numbered without a gap, that is seen.
+    """
     sql = f"SELECT seq, body FROM {name} WHERE seq BETWEEN ? AND ? ORDER BY seq"
     try:
         yield from source.query(sql, (low, high))
     except DataError:
         if low == high:
-            lost.append(f"{name} row {low}")
             return
         middle = (low + high) // 2
-        yield from _range(source, name, low, middle, lost)
-        yield from _range(source, name, middle + 1, high, lost)
+        yield from _range(source, name, low, middle)
+        yield from _range(source, name, middle + 1, high)
 
 
 def _last(source: Database, name: str) -> int:
     if not source.query("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)):
         return 0
-    try:
-        return source.query(f"SELECT coalesce(max(seq), 0) FROM {name}")[0][0] or 0
-    except DataError:
-        return source.path.stat().st_size // SMALLEST_ROW
+    indexes = [row[1] for row in source.query(f"PRAGMA index_list({name})")]
+    found = []
+    for place in (name, *(f'{name} INDEXED BY "{index}"' for index in indexes)):
+        with suppress(DataError):
+            found.append(source.query(f"SELECT coalesce(max(seq), 0) FROM {place}")[0][0] or 0)
+    most = source.path.stat().st_size // SMALLEST_ROW
+    return min(most, max(found)) if found else most
 
 
 def _name(source: Database, name: str, table: _Table, seq: int) -> str:

@@ -85,10 +85,8 @@ def harvest_sharded(
             if stopping():
                 raise Interrupted("harvest stopped; what the workers stored is kept", "run again")
     except ray.exceptions.RayError as error:
-        raise PartialError(
-            f"a worker was lost: {str(error).strip().splitlines()[-1]}",
-            "what it had stored is kept; the same command asks for the rest",
-        ) from error
+        hint = "what it had stored is kept; the same command asks for the rest"
+        raise lost_worker(error, hint) from error
     finally:
         for engine in engines:
             ray.kill(engine)
@@ -154,6 +152,12 @@ def _dealt(folder: Path, shards: int) -> int:
     except (msgspec.MsgspecError, KeyError) as error:
         raise DataError(f"{path}: {error}", "restore it, or begin in another folder") from error
     return found
+
+
+def lost_worker(error: Exception, hint: str) -> PartialError:
+    """What to say of an error of Ray: the last line of its many."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return PartialError(f"a worker was lost: {said[-1]}", hint)
 
 
 def import_ray(purpose: str) -> Any:

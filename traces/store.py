@@ -20,6 +20,7 @@ import msgspec
 
 from traces import codec, held, remembered
 from traces.database import DAMAGED, Database
+from traces.digests import Digests
 from traces.errors import DataError
 from traces.record import Prompt, Score, TeacherRecord, Trace
 from traces.writer import GroupWriter, Row
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 _PAGE_ROWS = 256
-_PROMPTS_PER_COMMIT = 10_000
+_PROMPTS_PER_COMMIT = 4096
 _KEYS = "SELECT key FROM traces ORDER BY key"
 
 ATTEMPTS = "SELECT key, attempt FROM traces ORDER BY key, attempt"
@@ -157,12 +158,22 @@ class TraceStore:
 
         return remembered.spent_in(self._database, between)
 
-    def keep_plan(self, name: str, digests: bytes | bytearray) -> None:
+    @property
+    def readonly(self) -> bool:
+        """Whether it was opened for reading only."""
+        return self._database.readonly
+
+    def write_digests(self, name: str, blocks: Iterable[bytes]) -> Digests:
+        """Keep the digests of a plan, given in pieces. On disk when it returns."""
+        self._writing()
+        return remembered.write_digests(self._database, name, blocks)
+
+    def keep_plan(self, name: str, digests: Digests, repeated: bytes = b"") -> None:
         """Remember what is wanted, of which all prompts are stored. On disk when it returns."""
         self._writing()
-        remembered.keep_plan(self._database, name, digests)
+        remembered.keep_plan(self._database, name, digests, repeated)
 
-    def plan(self, name: str) -> bytes | None:
+    def plan(self, name: str) -> tuple[Digests, bytes] | None:
         """What `keep_plan` remembered last, if it had that name."""
         return remembered.plan_of(self._database, name)
 

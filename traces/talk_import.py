@@ -91,7 +91,7 @@ def _read(path: Path, form: str, fidelity: Fidelity | None, record: TeacherRecor
             faults.add(row.place, f"no conversation of format {form}: {error}")
             continue
         found.append(talk)
-    likely = likely_format(path)
+    likely = likely_format(path) if faults.count else ""
     other = f"this looks like --format {likely}" if likely not in ("", form) else "correct them"
     faults.raise_if_any("rows like that", f"{other}, or name another --format; nothing is imported")
     return found
@@ -114,9 +114,9 @@ def likely_format(path: Path) -> str:
     turns = fields.get("messages")
     if not isinstance(turns, list) or "key" in fields:
         return ""
-    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    blocks = {part.get("type") for part in parts if isinstance(part, dict)}
+    said = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    parts = [part for content in said if isinstance(content, list) for part in content]
+    blocks = {str(part.get("type")) for part in parts if isinstance(part, dict)}
     return "anthropic" if blocks & {"thinking", "tool_use", "tool_result"} else "openai"
 
 
@@ -128,6 +128,8 @@ def _rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: no such file")
     try:
         value: Any = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             yield from read_rows(path)  # lines, whatever its name

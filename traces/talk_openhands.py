@@ -109,7 +109,7 @@ class _Turns:
         asked = event.get("tool_call") or {}
         inner = function_of(asked) if "function" in asked else asked
         made = call(inner.get("name"), inner.get("arguments") or "{}", asked.get("id"))
-        reply = str(event.get("llm_response_id"))
+        reply = str(event.get("llm_response_id") or f"event {len(self.turns)}")
         if (turn := self._replies.get(reply)) is not None:
             turn["tool_calls"].append(made)
             return
@@ -122,13 +122,15 @@ class _Turns:
         message = choices[0].get("message") if choices else None
         if not isinstance(message, dict):
             raise ValueError("a tool call without the reply that it came in")
-        reply = str(response.get("id"))
+        asked = message.get("tool_calls") or ()
+        ids = [str(one["id"]) for one in asked if one.get("id")]
+        reply = str(response.get("id") or ids or f"event {len(self.turns)}")
         if reply in self._replies:
             return
         turn: Row = {"role": "assistant", "content": text_of(message.get("content"))}
         calls = [
             call(function_of(one).get("name"), function_of(one).get("arguments"), one.get("id"))
-            for one in message.get("tool_calls") or ()
+            for one in asked
         ]
         turn |= {"tool_calls": calls} if calls else {}
         self._add(reply, turn | self._reasoning(message))

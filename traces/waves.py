@@ -11,6 +11,7 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from types import TracebackType
 
 import msgspec
@@ -22,6 +23,9 @@ from traces.record import Prompt, Trace
 from traces.teachers.protocol import Withdraw
 
 log = logging.getLogger(__name__)
+
+WAITING = 64
+"""So many stored traces wait for each judge; the others stay in the store."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -67,6 +71,7 @@ class Waves:
         self._taken: dict[int, int] = {}
         self._verdicts: queue.SimpleQueue[tuple[int, str, bool]] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(target.workers, thread_name_prefix="judge")
+        self._room = BoundedSemaphore(WAITING * target.workers)
 
     def __enter__(self) -> Waves:
         return self
@@ -79,11 +84,21 @@ class Waves:
     ) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def judge(self, place: int, prompt: Prompt, trace: Trace) -> None:
-        """Have the trace of a place, and its prompt, judged; its verdict is heeded later."""
+    def judge(
+        self,
+        place: int,
+        prompt: Prompt,
+        trace: Trace,
+        judged: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have the trace of a place, and its prompt, judged; its verdict is heeded later.
+
+        `judged` is called once that is done.
+        """
         index = place // self._samples
         if trace.status not in ("ok", "truncated"):
             self._verdicts.put((index, trace.key, False))
+            judged()
             return
 
         def work() -> None:
@@ -93,15 +108,20 @@ class Waves:
             except Exception as error:  # a verifier's fault must not cost a paid trace
                 log.warning("%s: the verifier failed: %s", prompt.source, error)
             self._verdicts.put((index, trace.key, right))
+            judged()
 
         self._threads.submit(work)
 
     def reuse(self, place: int, prompt: Prompt, trace: Trace) -> None:
-        """Count a stored trace, which is judged before anything new is asked of its prompt."""
+        """Count a stored trace, which is judged before anything new is asked of its prompt.
+
+        Waits where many wait to be judged.
+        """
+        self._room.acquire()
         index = place // self._samples
         self._progress.setdefault(index, Progress()).asked += 1
         self._open.setdefault(index, set()).add(trace.key)
-        self.judge(place, prompt, trace)
+        self.judge(place, prompt, trace, self._room.release)
 
     def __iter__(self) -> Iterator[int | Withdraw | None]:
         """The places to ask; None while it depends on what is not known yet."""

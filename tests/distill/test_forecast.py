@@ -67,6 +67,8 @@ def test_the_most_that_a_judge_can_cost_is_told(folder: Path) -> None:
     assert figure(more, "opinions of the judge", "bound").low == 160 + 2 * 20 * 3
     assert not [one for one in more.figures if one.name == "cap of the judge"]
     assert not [one for one in predict().figures if "judge" in one.name]
+    unpriced = "verify.judge={teacher: {kind: endpoint, base_url: 'http://j/v1', model: j}}"
+    assert "max_usd" in figure(predict(unpriced), "cost of the judge", "unknown").note
 
 
 def figure(found: Forecast, name: str, basis: str) -> Figure:
@@ -166,17 +168,6 @@ def test_what_a_stored_teacher_takes(folder: Path) -> None:
 def test_a_local_teacher_costs_nothing(folder: Path) -> None:
     found = predict("teacher={kind: solver}")
     assert figure(found, "cost of the teacher", "counted").low == 0
-
-
-def test_a_judge_has_a_bound_of_its_own(folder: Path) -> None:
-    judge = "{teacher: {kind: endpoint, base_url: 'http://x/v1', model: j%s}%s}"
-    found = predict(f"verify.judge={judge % ('', '')}")
-    assert figure(found, "opinions of the judge", "bound").low == 2 * 20 * 4
-    assert "max_usd" in figure(found, "cost of the judge", "unknown").note
-    capped = predict(
-        f"verify.judge={judge % (', price: {prompt: 1, completion: 2}', ', max_usd: 3')}"
-    )
-    assert figure(capped, "cap of the judge", "bound").low == 3
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traces.digests import WIDTH, DigestSet, Index, digests_of
+from traces.digests import WIDTH, Block, DigestSet, Index, digests_of
 
 ALIKE = st.binary(min_size=8, max_size=8).map(lambda end: bytes(8) + end)
 DIGESTS = st.lists(
@@ -18,19 +18,19 @@ def test_each_digest_is_found_at_its_first_place_and_no_other(
     held: list[bytes], more: list[bytes]
 ) -> None:
     asked = held + more
-    found = Index(b"".join(held)).find(b"".join(asked)).tolist()
+    found = Index(Block(b"".join(held))).find(b"".join(asked)).tolist()
     assert found == [held.index(one) if one in held else -1 for one in asked]
 
 
 @given(DIGESTS)
 def test_repeated_places_are_those_with_an_earlier_one(held: list[bytes]) -> None:
-    found = sorted(Index(b"".join(held)).repeated().tolist())
+    found = sorted(Index(Block(b"".join(held))).repeated().tolist())
     assert found == [n for n, one in enumerate(held) if held.index(one) < n]
 
 
 def test_digests_that_end_or_begin_with_zeros_stay_apart() -> None:
     low, high = bytes(15) + b"\1", b"\1" + bytes(15)
-    index = Index(low + high + bytes(16))
+    index = Index(Block(low + high + bytes(16)))
     assert index.find(high + bytes(16) + low).tolist() == [1, 2, 0]
 
 
@@ -47,7 +47,7 @@ def test_names_that_are_no_digests_are_left_out() -> None:
 def test_digests_are_found_in_any_order_of_asking() -> None:
     held = [os.urandom(WIDTH) for _ in range(500)]
     asked = held[::-1] + sorted(held)
-    found = Index(b"".join(held)).find(b"".join(asked)).tolist()
+    found = Index(Block(b"".join(held))).find(b"".join(asked)).tolist()
     assert [held[place] for place in found] == asked
 
 

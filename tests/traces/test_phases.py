@@ -1,68 +1,69 @@
-"""Ranks that wait take over what is left one after the other, not all at once."""
-
 from __future__ import annotations
 
+import multiprocessing
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from traces import phases
-from traces.phases import Phase, mark, run_rank
+from traces.errors import PartialError
+from traces.phases import Phase, in_processes, mark, missing, run_rank
+from traces.scale import lost_worker
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only where somebody sleeps."""
 
-    now = 0.0
+    now_s = 0.0
 
     def monotonic(self) -> float:
-        return self.now
+        return self.now_s
 
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.now_s += seconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(phases, "time", clock)
-    return clock
+    made = Clock()
+    monkeypatch.setattr(phases, "time", made)
+    return made
 
 
-def begun(rank: int, folder: Path, clock: Clock, lost: int = 1) -> list[float]:
-    """When a rank of eight begins each of the tasks of the first ranks, which are lost."""
-    starts: list[float] = []
-    clock.now = 0.0
-
-    def task(number: int) -> None:
-        starts.append(clock.now)
-        mark(folder, "only", number)
-
+def waited_s(folder: Path, clock: Clock, tasks: int, rank: int, world: int) -> float:
     folder.mkdir()
-    run_rank(folder, [Phase("only", lost, task)], rank, 8)
-    return starts
+    phase = Phase("p", tasks, partial(mark, folder, "p"))
+    begun = clock.now_s
+    run_rank(folder, [phase], rank, world, patience_s=10.0)
+    assert missing(folder, phase) == []
+    return clock.now_s - begun
 
 
-def test_the_further_a_rank_is_from_a_task_the_later_it_takes_it(
+def test_patience_is_lost_once_and_not_with_every_lost_task(tmp_path: Path, clock: Clock) -> None:
+    assert waited_s(tmp_path / "p", clock, tasks=20, rank=1, world=2) <= 11.0
+
+
+def test_ranks_that_wait_for_one_task_do_not_all_begin_it_at_once(
     tmp_path: Path, clock: Clock
 ) -> None:
-    waits = {n: begun(n, tmp_path / str(n), clock) for n in range(8)}
-    assert waits == {0: [0], 1: [60], 2: [120], 3: [120]} | {n: [180] for n in range(4, 8)}
+    waits = [waited_s(tmp_path / str(n), clock, 1, n, world=9) for n in (1, 2, 4, 8)]
+    assert waits == [20.0, 30.0, 40.0, 50.0]
 
 
-def test_a_rank_that_is_alone_waits_only_until_its_first_turn(tmp_path: Path, clock: Clock) -> None:
-    starts = begun(7, tmp_path / "alone", clock, lost=4)
-    assert len(starts) == 4
-    assert starts[-1] == max(starts) <= 180
+def test_a_worker_that_ends_is_a_lost_worker_and_no_traceback() -> None:
+    with pytest.raises(PartialError, match="a worker process was lost"):
+        in_processes(2, os._exit, [0, 1])
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with pytest.raises(PartialError, match="a worker process was lost"):
+        phases._send(ours, 3)
+    ours.close()
 
 
-def test_a_rank_waits_anew_where_another_is_at_work(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
-        if clock.now == 50.0:
-            mark(tmp_path / "busy", "only", 1)
-
-    monkeypatch.setattr(clock, "sleep", sleep)
-    assert begun(2, tmp_path / "busy", clock, lost=2) == [170.0]
+@pytest.mark.parametrize(
+    ("said", "shown"), [("a\nb\n", "b"), ("", "RuntimeError"), (" \n", "RuntimeError")]
+)
+def test_a_lost_machine_is_named_by_its_last_line(said: str, shown: str) -> None:
+    assert lost_worker(RuntimeError(said), "again").message == f"a worker was lost: {shown}"

@@ -90,9 +90,10 @@ def test_it_finds_the_latest_attempt_of_what_a_store_holds(tmp_path: Path) -> No
 def test_a_file_of_prompts_makes_the_plan_that_a_list_makes(tmp_path: Path) -> None:
     write_structs(tmp_path / "prompts.jsonl", prompts(30))
     asked = StructFile(tmp_path / "prompts.jsonl", Prompt)
-    assert Plan(asked, RECORD, 3, SAMPLING, 1).digests == (
-        Plan(prompts(30), RECORD, 3, SAMPLING, 1).digests
-    )
+    made = list(Plan(prompts(30), RECORD, 3, SAMPLING, 1).keys())
+    assert list(Plan(asked, RECORD, 3, SAMPLING, 1).keys()) == made
+    with TraceStore.open(tmp_path / "traces.sqlite") as store:
+        assert list(Plan(asked, RECORD, 3, SAMPLING, 1, store).keys()) == made
 
 
 @pytest.mark.parametrize("samples", [0, 2])

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import traces.plan
+from traces import digests
 from traces.budget import Budget, Caps
-from traces.errors import CountError
+from traces.errors import CountError, DataError
 from traces.harvest import HarvestCounts, harvest
 from traces.keys import prompt_id
 from traces.plan import Plan
@@ -77,7 +79,10 @@ def change(folder: Path, sql: str) -> None:
 def plan(folder: Path, sampling: Sampling = SAMPLING, record: TeacherRecord | None = None) -> Plan:
     asked = StructFile(folder / "prompts.jsonl", Prompt)
     with TraceStore.open(folder / "traces.sqlite", readonly=True) as store:
-        return Plan(asked, record or AtOnce.record, 2, sampling, 0, store)
+        found = Plan(asked, record or AtOnce.record, 2, sampling, 0, store)
+        made = Plan(asked, record or AtOnce.record, 2, sampling, 0)
+        assert (list(found.keys()), found.repeated) == (list(made.keys()), made.repeated)
+        return found
 
 
 def spent(folder: Path, *, readonly: bool = False) -> tuple[int, int, int]:
@@ -162,7 +167,6 @@ def test_the_plan_of_the_same_words_is_remembered_and_no_other(tmp_path: Path) -
     made = Plan(StructFile(tmp_path / "prompts.jsonl", Prompt), AtOnce.record, 2, SAMPLING, 0)
     assert same.known
     assert not made.known
-    assert same.digests == made.digests
     hotter = Sampling(temperature=0.7)
     told = msgspec.structs.replace(AtOnce.record, context=(Message("system", "Think."),))
     assert not plan(tmp_path, sampling=hotter).known
@@ -172,9 +176,18 @@ def test_the_plan_of_the_same_words_is_remembered_and_no_other(tmp_path: Path) -
     assert run(tmp_path, 4, sampling=hotter).asked == 0
 
 
-def test_a_damaged_plan_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE plan SET body = zeroblob(length(body))",
+        "UPDATE plan_pieces SET body = zeroblob(length(body))",
+        "DELETE FROM plan_pieces",
+        "DROP TABLE plan_pieces",
+    ],
+)
+def test_a_damaged_plan_is_made_again(tmp_path: Path, damage: str) -> None:
     run(tmp_path, 3)
-    change(tmp_path, "UPDATE plan SET body = zeroblob(length(body))")
+    change(tmp_path, damage)
     assert not plan(tmp_path).known
     assert run(tmp_path, 3).asked == 0
     assert plan(tmp_path).known
@@ -187,3 +200,32 @@ def test_a_total_that_is_kept_is_read_without_a_walk_over_the_traces(tmp_path: P
         store._database._connection.set_progress_handler(lambda: steps.append(1), 100)
         assert store.spent()[2] == 2000
     assert len(steps) < 10
+
+
+def test_a_plan_of_several_pieces_is_kept_with_its_repeated_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (digests, traces.plan):
+        monkeypatch.setattr(module, "PIECE", 4)
+    asked = [(Message("user", f"question {number % 7}"),) for number in range(11)]
+    path = tmp_path / "prompts.jsonl"
+    write_structs(path, [Prompt(prompt_id(one, None), one) for one in asked])
+    with TraceStore.open(tmp_path / "traces.sqlite") as store:
+        wanted = StructFile(path, Prompt), AtOnce(), store
+        counts = harvest(*wanted, samples=2, sampling=SAMPLING, seed=0)
+        assert (counts.requested, counts.asked) == (14, 14)
+    kept = plan(tmp_path)
+    assert kept.known
+    assert kept.repeated == frozenset(range(14, 22))
+    assert run(tmp_path, 7).reused == 14
+
+
+def test_a_plan_whose_place_another_took_says_so(tmp_path: Path) -> None:
+    run(tmp_path, 3)
+    with TraceStore.open(tmp_path / "traces.sqlite") as store:
+        asked = StructFile(tmp_path / "prompts.jsonl", Prompt)
+        first = Plan(asked, AtOnce.record, 2, SAMPLING, 1, store)
+        Plan(asked, AtOnce.record, 2, SAMPLING, 2, store)
+        first.digests.piece.cache_clear()  # type: ignore[attr-defined]
+        with pytest.raises(DataError, match="another harvest's plan took the place"):
+            first.key(0)

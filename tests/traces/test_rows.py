@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traces import rows
 from traces.errors import DataError
 from traces.rows import StructFile, read_structs, write_structs
 
@@ -16,7 +17,14 @@ def test_a_file_reads_as_the_list_that_was_written(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "values.jsonl"
     write_structs(path, values)
-    found = StructFile(path, str)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rows, "_CHUNK", 9)
+        patched.setattr(rows, "_GROUP", 3)
+        assert_is_that_list(StructFile(path, str), path, values)
+    assert_is_that_list(StructFile(path, str), path, values)
+
+
+def assert_is_that_list(found: StructFile[str], path: Path, values: list[str]) -> None:
     assert list(found) == values == read_structs(path, str)
     assert len(found) == len(values)
     assert [found[n] for n in range(-len(values), len(values))] == values * 2

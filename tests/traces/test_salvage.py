@@ -63,7 +63,7 @@ def test_after_any_flipped_bit_the_others_are_readable_and_the_lost_one_is_named
         lost = [name for name in found.lost if name.startswith("traces ")]
         assert len(rows) == 200 or lost
         named += bool(found.lost)
-        assert len(rows) >= 150
+        assert len(rows) >= 140  # no page holds more than 60
     assert named > 40
     assert beyond < 5
 

@@ -37,6 +37,25 @@ def test_calls_of_one_reply_are_one_turn() -> None:
     )
 
 
+def test_replies_without_an_id_are_turns_of_their_own() -> None:
+    old, new = [V0[0], V0[1]], [SDK[0], SDK[1]]
+    for name in "ab":
+        action, seen = copy.deepcopy(V0[4:6])
+        for event in (action, seen):
+            event["tool_call_metadata"]["tool_call_id"] = name
+        reply = action["tool_call_metadata"]["model_response"]
+        reply.pop("id", None)
+        reply["choices"][0]["message"]["tool_calls"][0]["id"] = name
+        old += [action, seen]
+        done = {k: v for k, v in SDK[2].items() if k != "llm_response_id"}
+        asked = {**done["tool_call"], "id": name}
+        new += [{**done, "tool_call": asked}, {**SDK[3], "tool_call_id": name}]
+    for events in (old, new):
+        messages = FORMATS["openhands"]({"history": events}).messages
+        assert [m.role for m in messages] == ["system", "user", *["assistant", "tool"] * 2]
+        assert [m.tool_calls[0]["id"] for m in messages[2::2]] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("fields", "reasoning", "fidelity"),
     [

@@ -177,6 +177,31 @@ def test_a_log_of_another_format_is_recognised(tmp_path: Path) -> None:
     assert likely_format(path) == ""
 
 
+@pytest.mark.parametrize("content", [5, [{"type": ["text"]}], {"type": "text"}])
+def test_content_of_any_kind_is_no_obstacle_to_naming_the_fault(
+    tmp_path: Path, content: Any
+) -> None:
+    path = tmp_path / "log.jsonl"
+    write_jsonl(path, [{"messages": [{"role": "user", "content": content}]}])
+    with pytest.raises(DataError, match="no list `conversations`") as caught:
+        import_talks(path, tmp_path / "s.sqlite", form="sharegpt", model="m")
+    assert "this looks like --format openai" in caught.value.hint
+
+
+def test_a_sound_log_is_not_read_again_for_its_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("traces.talk_import.likely_format")
+    assert len(pairs(imported(tmp_path, "log", OPENAI))) == 2
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"log.json: cannot be read: Input/output error"):
+        import_talks(path, tmp_path / "s.sqlite", form="openai", model="m")
+
+
 def test_a_turn_whose_content_is_a_number_is_one_of_the_faults(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"messages": [{"role": "user", "content": 5}, 6]}\n')

@@ -127,6 +127,13 @@ def test_arguments_that_are_no_object_are_not_lost() -> None:
 
 def test_keys_of_prompts_without_tools_are_what_they_were() -> None:
     record = TeacherRecord("t", "endpoint", "m")
-    (key,) = planned_keys([Prompt("p", ASK)], record, samples=1, sampling=Sampling(), seed=3)
+    prompts = [Prompt("p", ASK)]
+    (greedy,) = planned_keys(prompts, record, samples=1, sampling=Sampling(), seed=3)
+    assert greedy == "6332e6b58fbdd0d2366a97af858da1a4"
     seeded = Sampling(seed=sample_seed(0, "p", 0))  # greedy: whatever the run's seed
-    assert key == trace_key(record, ASK, seeded, 0)
+    assert greedy == trace_key(record, ASK, seeded, 0)
+    drawn = Sampling(temperature=0.6, top_logprobs=5, extra={"z": 1})
+    assert list(planned_keys(prompts, record, samples=2, sampling=drawn, seed=3)) == [
+        "6a9580c10c72608e485d78976862496d",
+        "8f54c4854d42cbebc2be9a1de4663b84",
+    ]

@@ -6,14 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from tests.fault_server import Answer, Ask, FaultServer, good
+from traces import waves
 from traces.budget import Budget, Caps, Price
 from traces.harvest import HarvestCounts, harvest
 from traces.keys import prompt_id
 from traces.record import Message, Prompt, Reference, Sampling, Trace
 from traces.store import TraceStore
 from traces.teachers.endpoint import EndpointTeacher
-from traces.waves import Target
+from traces.waves import Target, Waves
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=50)
 
@@ -68,6 +72,27 @@ def test_a_resumed_harvest_judges_what_it_has_and_asks_only_for_more(tmp_path: P
         more = run(tmp_path, endpoint(server), target=Target(3, right))
     assert (first.asked, again.asked, again.reused, more.asked) == (20, 0, 20, 10)
     assert sum(server.asked.values()) == 30
+
+
+def test_stored_traces_wait_in_the_store_until_they_can_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waves, "WAITING", 2)
+    begin, waiting = threading.Event(), []
+
+    def judge(_: Prompt, trace: Trace) -> bool:
+        begin.wait()
+        waiting.append(made._threads._work_queue.qsize())
+        return True
+
+    done = np.ones(40, dtype=np.bool_)
+    with Waves(Target(1, judge, workers=1), iter(()), str, 1, done) as made:
+        threading.Timer(0.2, begin.set).start()
+        for place, prompt in enumerate(prompts(40)):
+            made.reuse(place, prompt, Trace(str(place), prompt.id, 0, 1, "ok", "t", SAMPLING))
+        assert set(made) <= {None}
+    assert len(waiting) == 40
+    assert max(waiting) <= 2
 
 
 def test_siblings_in_flight_are_withdrawn_when_a_prompt_has_enough(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from traces.curate.nearby import Text
     from traces.curate.scan import U32
 
-VERSION = 3
+VERSION = 4
 SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
 
 
@@ -79,7 +79,7 @@ def ledger_of(
     Raises:
         CountError: two have the same key.
     """
-    from traces.curate.dedup import SHORT_TOKENS, find_copies
+    from traces.curate.dedup import find_copies
 
     if len({row.keys for row in rows}) != len(rows):
         raise CountError(f"{len(rows)} traces share {len({row.keys for row in rows})} keys")
@@ -94,7 +94,6 @@ def ledger_of(
         best_first(rows, [answer for answer, _, _ in outcomes]),
         lambda number: text_of(item_of(rows[number].keys), rows[number].tokens),
         floor,
-        asked=lambda number: rows[number].tokens < SHORT_TOKENS,
     )
     none = Coverage("", 0.0, "", 0.0)
     overlaps = [covered.get(row.prompt, none) for row in rows]

@@ -67,14 +67,7 @@ def _compare(
     order = best_first(drops.ledger, mask)
     read = [compared(item_of(drops.ledger.keys[row])) for row in order]
     sketches = np.stack([sketch for _, sketch in read])
-    texts = [text for text, _ in read]
-    near = find_near(
-        sketches,
-        range(len(order)),
-        texts.__getitem__,
-        threshold,
-        asked=lambda n: bool(texts[n].question),
-    )
+    near = find_near(sketches, range(len(order)), lambda n: read[n][0], threshold)
     return {order[n]: (order[other], alike) for n, (other, alike) in near.items()}
 
 

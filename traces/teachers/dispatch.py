@@ -63,8 +63,6 @@ class Dispatch:
     """The refusal that ended the work."""
     alike = 0
     """How many times in a row it came."""
-    withdrawn: set[str]
-    """Keys of requests that were cancelled as nobody wants them any more."""
 
     def __init__(self, lanes: Sequence[Lane], patience: Patience) -> None:
         self.lanes = lanes
@@ -75,7 +73,7 @@ class Dispatch:
         self._waiting_to_retry = 0
         self._reason = ""
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.withdrawn = set()
+        self._unwanted: set[asyncio.Task[Any] | None] = set()
 
     async def deliver(
         self, body: bytes, top_logprobs: int, home: int = 0, tokens: int = 1
@@ -88,9 +86,9 @@ class Dispatch:
         try:
             result = await self._ask(number, flight, home, tokens)
         except asyncio.CancelledError:
-            if flight.won is None:
+            if flight.won is None and flight.task not in self._unwanted:
                 raise
-            result = flight.won
+            result = flight.won or flight.withdrawn()
         finally:
             self._hedge.end(number)
         return Delivery(result, flight.billable, flight.flags)
@@ -155,6 +153,7 @@ class Dispatch:
 
         def done(key: str, task: asyncio.Task[None]) -> None:
             del self._tasks[key]
+            self._unwanted.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 errors.append(error)
             finished.set()
@@ -168,12 +167,13 @@ class Dispatch:
                     more = False
                 for lane in self.lanes:
                     lane.gate.grow()
+                idle = not more
                 while more and not stopping() and self._wants_more():
                     request = next(source, _END)
-                    if request is None:
+                    if idle := request is None:
                         break
                     if isinstance(request, _End):
-                        more = False
+                        more, idle = False, True
                     elif isinstance(request, Withdraw):
                         self._withdraw(request.key)
                     else:
@@ -182,7 +182,7 @@ class Dispatch:
                         task.add_done_callback(partial(done, request.key))
                 if not self._tasks and not more:
                     break
-                if not more and not self._halt.is_set():
+                if idle and not self._halt.is_set():
                     self._send_copies()
                 finished.clear()
                 await finished.wait()
@@ -206,7 +206,7 @@ class Dispatch:
         """Count refusals alike; sets `gave_up` when there are too many in a row."""
         if isinstance(result, Reply):
             self.alike, self._reason = 0, ""
-        if not isinstance(result, Failure) or self.gave_up is not None:
+        if not isinstance(result, Failure) or result.status == "cancelled" or self.gave_up:
             return
         if result.kind == "changed":
             self.gave_up = result
@@ -236,7 +236,7 @@ class Dispatch:
 
     def _withdraw(self, key: str) -> None:
         if task := self._tasks.get(key):
-            self.withdrawn.add(key)
+            self._unwanted.add(task)
             asyncio.get_running_loop().call_soon(task.cancel)  # after its first step
 
     def _heed(self, lane: Lane, result: Reply | Failure, tokens: int) -> None:

@@ -37,8 +37,6 @@ CHECK_RETRIES = 2
 CHECK_BUSY_S = 30.0
 """A check gives up early: nothing is lost yet."""
 
-_WITHDRAWN = Failure("refused", "cancelled", "no longer wanted", billable=True)
-
 
 class EndpointTeacher:
     """A `traces.teachers.protocol.WaitingTeacher` that asks over HTTP.
@@ -193,14 +191,8 @@ class EndpointTeacher:
 
             async def handle(request: Request) -> None:
                 started_us, began = time.time_ns() // 1000, time.monotonic()
-                try:
-                    delivery = await self._deliver(dispatch, request)
-                except asyncio.CancelledError:
-                    if request.key not in dispatch.withdrawn:
-                        raise
-                    delivery = Delivery(_WITHDRAWN)
-                if delivery.result is not _WITHDRAWN:
-                    dispatch.note(delivery.result)
+                delivery = await self._deliver(dispatch, request)
+                dispatch.note(delivery.result)
                 took_us = round(1e6 * (time.monotonic() - began))
                 who = self.record.id, self._fidelity, self.price
                 trace = make_trace(request, delivery, *who, started_us, took_us)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from traces.teachers.chat_json import decode
 from traces.teachers.gemini_api import as_completion
 from traces.teachers.sse import Stream
 
@@ -24,13 +23,7 @@ class GeminiStream(Stream):
 
     def _event(self, data: bytes) -> None:
         self.events += 1
-        try:
-            event = decode(data)[0]
-        except ValueError as error:
-            self.broken = self.broken or f"an event that cannot be read ({error})"
-            return
-        if not isinstance(event, dict):
-            return
+        event = self._object(data) or {}
         self._reply |= event
         candidates = event.get("candidates")
         candidate = candidates[0] if isinstance(candidates, list) and candidates else None

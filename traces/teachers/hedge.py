@@ -47,6 +47,11 @@ class Flight:
         self.body, self.top_logprobs = body, top_logprobs
         self.task = task
 
+    def withdrawn(self) -> Failure:
+        """What it ends as where nobody wants it any more; may be paid for if it is out."""
+        out = self.sent_at is not None
+        return Failure("refused", "cancelled", "no longer wanted", billable=out)
+
     @property
     def flags(self) -> tuple[str, ...]:
         """What a trace says of it."""

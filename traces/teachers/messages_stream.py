@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from traces.teachers.chat_json import decode
 from traces.teachers.messages_api import as_completion
 from traces.teachers.sse import Stream
 
@@ -26,13 +25,8 @@ class MessagesStream(Stream):
         self._usage: dict[str, Any] = {}
 
     def _event(self, data: bytes) -> None:
-        try:
-            event = decode(data)[0]
-        except ValueError as error:
-            self.events += 1
-            self.broken = self.broken or f"an event that cannot be read ({error})"
-            return
-        if not isinstance(event, dict) or event.get("type") == "ping":
+        event = self._object(data) or {}
+        if event.get("type") == "ping":
             return
         self.events += 1
         kind = event.get("type")
@@ -54,6 +48,9 @@ class MessagesStream(Stream):
             self._message["error"] = event.get("error")
 
     def _take_part(self, index: int, delta: dict[str, Any]) -> None:
+        if delta.get("type") == "signature_delta":
+            block = self._blocks.setdefault(index, {"type": "thinking"})
+            block["signature"] = str(block.get("signature") or "") + str(delta.get("signature"))
         name = DELTAS.get(str(delta.get("type")))
         if name is not None and isinstance(text := delta.get(name), str):
             self._blocks.setdefault(index, {"type": name})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from traces.teachers.chat_json import decode
 from traces.teachers.responses_api import as_completion
 from traces.teachers.sse import Stream
 
@@ -29,13 +28,8 @@ class ResponsesStream(Stream):
         if data.strip() == b"[DONE]":
             self.done = True
             return
-        try:
-            event = decode(data)[0]
-        except ValueError as error:
-            self.events += 1
-            self.broken = self.broken or f"an event that cannot be read ({error})"
-            return
-        kind = event.get("type") if isinstance(event, dict) else None
+        event = self._object(data) or {}
+        kind = str(event.get("type"))
         if kind in IDLE:
             return
         self.events += 1
@@ -45,7 +39,7 @@ class ResponsesStream(Stream):
         elif kind == "response.output_item.done" and isinstance(item := event.get("item"), dict):
             place = event.get("output_index")
             self._items[place if isinstance(place, int) else len(self._items)] = item
-        elif kind == "error" or (isinstance(event, dict) and event.get("error")):
+        elif kind == "error" or event.get("error"):
             self._response = {"error": event.get("error") or event}
 
     def document(self) -> dict[str, Any]:

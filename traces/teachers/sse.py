@@ -36,6 +36,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    id: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
     model: Any = None
@@ -132,7 +133,9 @@ class Stream:
             self._misses += 1
             return False
         self.events += 1
-        self._latest = event
+        latest, self._latest = self._latest, event
+        if latest is not None and (event.model is None or event.system_fingerprint is None):
+            self._name(latest)
         if self.finish is None:
             delta = event.choices[0].delta
             if delta.content is not None:
@@ -187,6 +190,15 @@ class Stream:
                 return
         self._take(event)
 
+    def _object(self, data: bytes) -> dict[str, Any] | None:
+        """An event of another interface; None where it is none, noted if it is no JSON."""
+        try:
+            event = decode(data)[0]
+        except ValueError as error:
+            event = None
+            self.broken = self.broken or f"an event that cannot be read ({error})"
+        return event if isinstance(event, dict) else None
+
     def _name(self, event: _Event | _TextEvent) -> None:
         """Note who answers."""
         if event.model is not None:
@@ -199,6 +211,8 @@ class Stream:
             self._name(self._latest)
             self._latest = None
         self._name(event)
+        if event.id:
+            self._top["id"] = event.id
         if event.usage is not None:
             self._top["usage"] = event.usage
         if event.error is not None:
@@ -250,8 +264,7 @@ class Stream:
             for name, text in (given if isinstance(given, dict) else {}).items():
                 if isinstance(text, str):
                     whole["function"][name] = whole["function"].get(name, "") + text
-            if isinstance(call.get("id"), str):
-                whole["id"] = call["id"]
+            whole |= {name: call[name] for name in ("id", "extra_content") if call.get(name)}
 
     def document(self) -> dict[str, Any]:
         """The reply as if it had come in one piece; without `choices` where no text came."""

@@ -105,13 +105,12 @@ class Exchange:
 
     async def _begin(self, connection: Connection) -> None:
         protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None or transport.is_closing():
-            raise aiohttp.ClientOSError("the connection was closed before it was used")
         page = self._page
         if protocol in page.used:
             self.reused_at = time.monotonic()
-        else:
-            page.used.add(protocol)
+        if protocol is None or transport is None or transport.is_closing():
+            raise aiohttp.ClientOSError("the connection was closed before it was used")
+        page.used.add(protocol)
         protocol.set_response_params(read_until_eof=True)
         body = self._body
         transport.write(b"%b%d\r\n\r\n%b" % (page.head, len(body), body))

@@ -20,7 +20,10 @@ RATES = {"key 3": 1.0, "key 5": 0.75, "key 0": 0.0}
 
 
 def seen(model: Path, folder: Path, order: Order, seed: int) -> list[list[int]]:
-    """The rows, without padding, in the order in which one epoch of training meets them."""
+    """The rows, without padding, in the order in which training meets them in both its epochs.
+
+    Of `random` the second epoch is another order, of all others the same.
+    """
     quieten()
     options = train_options(order=order, seed=seed)
     rows = load_rows(folder / "rows.arrow", order=order, pass_rates=RATES)["train"]
@@ -31,11 +34,17 @@ def seen(model: Path, folder: Path, order: Order, seed: int) -> list[list[int]]:
         processing_class=load_tokenizer(str(model)),
         loss=LossOptions(1.0, "reference"),
     )
-    found = []
-    for batch in trainer.get_train_dataloader():
-        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
-            found.append(ids[mask.bool()].tolist())
-    return found
+    loader = trainer.get_train_dataloader()
+    epochs = [
+        [
+            ids[mask.bool()].tolist()
+            for batch in loader
+            for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        ]
+        for _ in range(2)
+    ]
+    assert (epochs[0] != epochs[1]) is (order == "random")
+    return epochs[0]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

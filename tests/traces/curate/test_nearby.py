@@ -106,7 +106,6 @@ def test_a_crowd_that_differs_in_numbers_alone_is_not_compared_pair_by_pair(
         range(len(texts)),
         lambda n: nearby.Text(texts[n], question.format(*pairs[n])),
         0.8,
-        asked=lambda n: bool(question),
     )
     assert found == {1500: (5, 1.0), 1501: (1499, 1.0)}
     assert compared <= (2 if question else 300 * len(texts))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from traces.curate.phrases import phrases
@@ -174,10 +177,17 @@ CLEAN = [
 ]
 
 
+def test_no_answer_of_the_sets_for_verifiers_is_taken() -> None:
+    sets = sorted((Path(__file__).resolve().parents[3] / "benchmarks").glob("*_answers.jsonl"))
+    rows = [json.loads(line) for path in sets for line in path.read_text().splitlines()]
+    assert len(rows) > 1500
+    assert [row for row in rows if phrases(row["question"], "", row["response"])] == []
+
+
 @pytest.mark.parametrize(("rule", "answer"), FOUND, ids=[text[:40] for _, text in FOUND])
 def test_the_speakers_own_sentence_is_found(rule: str, answer: str) -> None:
     assert rule in phrases("What is it?", "Let me think.", answer)
-    assert phrases("What is it?", "Let me think.", f"<think>hm</think>\n{answer}")[:1] != ()
+    assert rule in phrases("What is it?", "Let me think.", f"<think>hm</think>\n{answer}")
 
 
 @pytest.mark.parametrize("answer", CLEAN, ids=[text[:40] for text in CLEAN])

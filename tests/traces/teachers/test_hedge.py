@@ -4,7 +4,7 @@ import asyncio
 import random
 import selectors
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from traces.teachers.admission import Admission
 from traces.teachers.chat_reply import Reply
 from traces.teachers.dispatch import Dispatch, Patience
 from traces.teachers.lanes import Lane
+from traces.teachers.protocol import Withdraw
 from traces.teachers.retry import Failure
+from traces.waves import Target
 
 HANGS = Answer(good().body, delay_s=20.0)
 SLOW = Answer(good().body, delay_s=0.5)
@@ -103,6 +105,56 @@ def test_the_copy_that_was_cut_off_is_paid_for_at_its_worst(tmp_path: Path) -> N
     worst = worst_usage((Message("user", "question 7"),), Sampling(max_tokens=50))
     assert row.cost_micro_usd == price.cost(row.usage) + price.cost(worst)
     assert counts.cost_micro_usd == 40 * price.cost(row.usage) + price.cost(worst)
+
+
+def test_the_last_of_a_wave_is_hedged_too(tmp_path: Path) -> None:
+    target = Target(1, lambda _, trace: trace.status == "ok")
+    with FaultServer(first_of(7, first=HANGS)) as server:
+        teacher = endpoint(server, hedge=0.05, retries=0)
+        counts = run(tmp_path, teacher, 40, target=target)
+    (slow,) = [row for row in stored(tmp_path) if "hedge_won" in row.flags]
+    assert (counts.asked, counts.by_status) == (40, {"ok": 40})
+    assert slow.finished_us - slow.started_us < 15e6
+
+
+@pytest.mark.parametrize(("hangs", "billable"), [(True, 3), (False, 2)])
+def test_what_a_withdrawn_request_may_have_cost_is_kept(hangs: bool, billable: int) -> None:
+    """Two replies that broke off, and a third attempt that is out, or waits for its turn."""
+    sent, found = 0, []
+
+    async def send(body: bytes, _: int) -> Reply | Failure:
+        nonlocal sent
+        sent += 1
+        if sent == 3:
+            await asyncio.sleep(60.0)
+        if sent == 2 and not hangs:
+            lane.gate.allow(0, reset_s=60.0)
+        return Failure("broken", "malformed", "cut", 200, billable=True)
+
+    lane = Lane("a", send, Admission(4))
+
+    async def work() -> None:
+        dispatch = Dispatch([lane], Patience(4, 9, 60.0, 0.0, 60.0, 0))
+
+        class Asked:
+            key = "k"
+
+        def requests() -> Iterator[Any]:
+            yield Asked()
+            while sent < 2 + hangs:
+                yield None
+            yield Withdraw("k")
+
+        async def handle(_: Any) -> None:
+            found.append(await dispatch.deliver(b"", 0))
+
+        await dispatch.work(requests(), handle, lambda: False)
+
+    asyncio.run(work())
+    (delivery,) = found
+    assert isinstance(delivery.result, Failure)
+    assert delivery.result.status == "cancelled"
+    assert delivery.billable + delivery.result.billable == billable
 
 
 class _Clock(selectors.SelectSelector):

@@ -163,6 +163,7 @@ def test_an_endpoint_in_trouble_gets_only_probes_and_then_its_share_again(troubl
         if trouble == "is away":
             again.join()
     assert {trace.status for trace in got} == {"ok"}
-    assert asked_in_trouble <= 40  # a full house twice over, and probes one at a time
+    # A full house twice over, and probes one at a time: quick ones where errors come at once.
+    assert asked_in_trouble <= {"hangs": 24, "errors": 40, "is away": 0}[trouble]
     assert asked_later > 50  # once one of them was answered it shares the work
     assert took_s < 20.0

@@ -81,7 +81,8 @@ def test_a_batch_fills_the_store_under_the_keys_of_single_requests(tmp_path: Pat
         ("Hm.", "summary", single.record.id)
     }
     assert set(fake.asked.values()) == {1}
-    assert all(t.cost_micro_usd == price.cost(t.usage) for t in rows if price)
+    assert price is not None
+    assert all(t.cost_micro_usd == price.cost(t.usage) for t in rows)
     assert all(t.started_us > 0 for t in rows)
 
 

@@ -237,6 +237,13 @@ DOCUMENTS: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def test_logprobs_that_are_no_list_are_none() -> None:
+    part = {"type": "output_text", "text": "Four.", "logprobs": 5}
+    got = read({"type": "message", "role": "assistant", "content": [part]})
+    assert isinstance(got, Reply)
+    assert (got.status, got.content, got.logprobs) == ("ok", "Four.", None)
+
+
 @given(DOCUMENTS)
 @settings(max_examples=50)
 def test_no_document_makes_the_reader_fail(document: Any) -> None:

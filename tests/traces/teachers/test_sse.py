@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fault_server import Answer, FaultServer, deltas, event, streamed
@@ -13,6 +13,7 @@ from traces.keys import prompt_id, trace_key
 from traces.record import Message, Prompt, Sampling, Trace
 from traces.teachers.endpoint import EndpointTeacher
 from traces.teachers.protocol import Request
+from traces.teachers.raw_reply import STREAMS
 from traces.teachers.sse import MISSES, Stream
 
 
@@ -124,7 +125,13 @@ EVENT = st.fixed_dictionaries(
 )
 
 
+NAMED: dict[str, Any] = {"model": "a", "system_fingerprint": "f", "choices": [{"delta": {}}]}
+BARE: dict[str, Any] = {"choices": [{"delta": {"content": "x"}}]}
+
+
 @given(st.lists(EVENT, max_size=8))
+@example([NAMED, BARE])
+@example([NAMED, BARE, {"model": "b", **BARE}])
 def test_events_of_text_alone_give_what_they_give_one_by_one(events: list[dict[str, Any]]) -> None:
     written = [event(one) for one in events]
     careful = Stream()
@@ -145,9 +152,27 @@ def test_a_large_chunk_and_lone_surrogates_pass() -> None:
     assert text_of(read(event({"choices": [{"delta": {"content": big}}]}), surrogate)) == big + "�"
 
 
-@given(st.binary(max_size=200))
-def test_no_bytes_make_the_reader_fail(noise: bytes) -> None:
-    read(b"data: ", noise, b"\n\ndata: {", noise, b"\n\n").document()
+ODD = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["content", "error", "response.completed"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["type", "response", "item", "delta", "candidates"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("api", STREAMS)
+@given(noise=st.binary(max_size=200), odd=ODD)
+@example(noise=b"", odd={"type": ["x"]})
+def test_no_bytes_make_the_reader_fail(api: str, noise: bytes, odd: Any) -> None:
+    stream = STREAMS[api]()
+    for piece in (b"data: ", noise, b"\n\ndata: {", noise, b"\n\n", event(odd)):
+        stream.feed(piece)
+    stream.end()
+    stream.document()
 
 
 def ask(answer: Answer, **changes: Any) -> Trace:

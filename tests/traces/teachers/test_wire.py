@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -30,19 +31,23 @@ async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     return head, await reader.readexactly(length)
 
 
-async def posted(handler: Handler, *bodies: bytes, proxied: bool = False) -> list[tuple[Any, ...]]:
-    """Status, type and body of the replies to posts, one after the other."""
+async def posted(
+    handler: Handler, *bodies: bytes, proxied: bool = False, session: bool = False
+) -> list[tuple[Any, ...]]:
+    """Status, type and body of the replies to posts of a page or a session, one after the other."""
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     found = []
-    async with server, aiohttp.ClientSession(headers={"X-Mine": "a", "User-Agent": "me"}) as one:
+    heads = {"X-Mine": "a", "User-Agent": "me", "Content-Type": "application/json"}
+    async with server, aiohttp.ClientSession(headers=heads) as one:
         here = f"http://127.0.0.1:{port}"
         url, proxy = (
             ("http://far.example/v1/x?y=1", here) if proxied else (f"{here}/v1/x?y=1", None)
         )
         page = Page(one, URL(url), proxy, LIMITS)
         for body in bodies:
-            async with page.post(body) as reply:
+            sent = one.post(url, data=body, proxy=proxy) if session else page.post(body)
+            async with sent as reply:
                 read = b""
                 while chunk := await reply.content.readany():
                     read += chunk
@@ -62,6 +67,10 @@ def test_a_page_gets_the_heads_that_a_session_would_send(proxied: bool) -> None:
 
     replies = asyncio.run(posted(handler, b"one", b"", proxied=proxied))
     assert replies == [(200, "text/plain", b"yes")] * 2
+    asyncio.run(posted(handler, b"one", b"", proxied=proxied, session=True))
+    lines = [sorted(re.sub(r"127.0.0.1:\d+", "", head).splitlines()) for head, _ in seen]
+    assert lines[:2] == lines[2:]
+    del seen[2:]
     target = "http://far.example/v1/x?y=1" if proxied else "/v1/x?y=1"
     assert [body for _, body in seen] == [b"one", b""]
     for head, _ in seen:
@@ -152,6 +161,43 @@ def test_what_goes_wrong_before_a_reply_is_an_error_and_tells_an_idle_connection
     found, closed_while_idle = asyncio.run(run())
     assert isinstance(found, error)
     assert closed_while_idle is idle
+
+
+def test_an_idle_connection_that_closes_as_it_is_taken_was_closed_while_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(plain(b"first"))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    ended = asyncio.Event()
+
+    async def run() -> bool:
+        server = await asyncio.start_server(handler, "127.0.0.1", 0)
+        url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        async with server, aiohttp.ClientSession() as session:
+            page = Page(session, url, None, LIMITS)
+            async with page.post(b"a") as reply:
+                await reply.content.read()
+            taken = await page.pool.connect(page.request, [], LIMITS)
+            assert taken.transport is not None
+            taken.transport.close()
+
+            async def connect(*_: Any) -> Any:
+                return taken
+
+            monkeypatch.setattr(page.pool, "connect", connect)
+            second = page.post(b"b")
+            with pytest.raises(aiohttp.ClientOSError, match="before it was used"):
+                await second.__aenter__()
+            await ended.wait()
+            return second.closed_while_idle
+
+    assert asyncio.run(run())
 
 
 def test_another_release_of_aiohttp_is_used_by_its_session(

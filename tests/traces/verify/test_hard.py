@@ -28,8 +28,9 @@ def test_every_case_of_the_hard_set_gets_the_verdict_a_person_gave() -> None:
 
 def test_the_adversarial_sets_have_no_false_accept_no_false_reject_and_few_unknown() -> None:
     """`not right` may be wrong or unknown; a right or wrong answer may be unknown, but seldom."""
-    names = ("adversarial_answers.jsonl", "second_answers.jsonl", "third_answers.jsonl")
-    found = [one for name in names for one in judged(name)]
+    few = {"adversarial": 1, "second": 2, "third": 2}
+    sets = {name: judged(f"{name}_answers.jsonl") for name in few}
+    found = [one for each in sets.values() for one in each]
     fair = {
         "right": ("right", "unknown"),
         "wrong": ("wrong", "unknown"),
@@ -37,8 +38,11 @@ def test_the_adversarial_sets_have_no_false_accept_no_false_reject_and_few_unkno
         "unknown": ("unknown",),
     }
     assert [case for case, outcome in found if outcome not in fair[case["verdict"]]] == []
-    labelled = [outcome for case, outcome in found if case["verdict"] in ("right", "wrong")]
-    assert labelled.count("unknown") <= 0.05 * len(labelled)
+    unknown = {
+        name: sum(case["verdict"] in ("right", "wrong") and o == "unknown" for case, o in each)
+        for name, each in sets.items()
+    }
+    assert {name: n for name, n in unknown.items() if n > few[name]} == {}
     assert {case["kind"] for case, _ in found} == {
         "math", "science", "mcq", "text", "code", "legal",
     }  # fmt: skip
