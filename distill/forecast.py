@@ -266,7 +266,8 @@ def _warnings(
             f"{asked}: a student that writes as long as its teacher is cut off"
         )
     if problems.count < 30:
-        yield f"{problems.count} held-out problems give an interval too wide to show a gain"
+        what = "problem gives" if problems.count == 1 else "problems give"
+        yield f"{problems.count} held-out {what} an interval too wide to show a gain"
     room = devices[0].memory_bytes if devices else memory_bytes()
     for figure in figures:
         if figure.name == "training memory" and (figure.low or 0) > room:

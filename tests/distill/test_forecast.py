@@ -146,6 +146,10 @@ def test_time_on_a_known_device_is_work_over_its_peak(
             "evaluate.problems.0.limit=5",
             "5 held-out problems give an interval too wide to show a gain",
         ),
+        (
+            "evaluate.problems.0.limit=1",
+            "1 held-out problem gives an interval too wide to show a gain",
+        ),
     ],
 )
 def test_what_would_spoil_the_run_is_said(folder: Path, override: str, warning: str) -> None:
