@@ -50,9 +50,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with the wheel and this environment's dependencies."""
     home = tmp_path_factory.mktemp("env")
-    venv.create(home, with_pip=True, symlinks=True)
+    venv.create(home, symlinks=True)
     found = home / "bin/python"
-    run(found, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", wheel, cwd=home)
+    pip = (sys.executable, "-m", "pip", "--python", found)
+    run(*pip, "install", "--no-deps", "--no-index", "--quiet", wheel, cwd=home)
     (packages,) = home.glob("lib/python*/site-packages")
     borrowed = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "borrowed.pth").write_text("\n".join(borrowed))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Distill
 from tests.fault_server import Answer, Ask, FaultServer, good
 
 SAID = (
@@ -77,7 +78,10 @@ INTERRUPTED = "error: interrupted\nhint: the same command goes on from what is s
     ids=["ctrl-c", "sigterm", "ctrl-c twice"],
 )
 def test_an_interrupted_harvest_asks_only_for_the_rest(
-    tmp_path: Path, signals: list[signal.Signals]
+    tmp_path: Path,
+    signals: list[signal.Signals],
+    distill: Distill,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with FaultServer(slow) as server:
         harvest_recipe(tmp_path, server.url)
@@ -98,9 +102,9 @@ def test_an_interrupted_harvest_asks_only_for_the_rest(
         assert said.endswith((stopped, INTERRUPTED) if len(signals) > 1 else stopped)
         before = set(stored(tmp_path))
         earlier = server.asked.copy()
-        with start(tmp_path, "curate", "r.yaml", "--quiet") as process:
-            out, said = process.communicate()
-        assert (process.returncode, said) == (0, "")
+        monkeypatch.chdir(tmp_path)
+        code, out, said = distill("curate", "r.yaml", "--quiet")
+        assert (code, said) == (0, "")
         assert "funnel: 12 harvested = 12 kept" in out
         again = server.asked - earlier
     assert 0 < len(before) < PROBLEMS

@@ -83,7 +83,9 @@ def end(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, err[-2000:]
 
 
-@pytest.mark.parametrize("shard_bytes", [3_000, SHARD, 10**9])
+@pytest.mark.parametrize(
+    "shard_bytes", [pytest.param(3_000, marks=pytest.mark.exhaustive), 8_000, SHARD, 10**9]
+)
 def test_the_number_of_shards_makes_no_difference(
     many: Path, alone: list[DedupRow], tmp_path: Path, shard_bytes: int
 ) -> None:
