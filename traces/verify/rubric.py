@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from traces.curate.overlap import question_text
 from traces.keys import content_hash
-from traces.record import Prompt, Trace
+from traces.record import Outcome, Prompt, Trace
 from traces.verify.check import Check, printable, unknown
 from traces.verify.extract import answer_part
 from traces.verify.judge import Case, Judgement, request, shown_answer, tagged
@@ -143,5 +143,5 @@ def rate(
     best = sum(criterion.weight for criterion in criteria if criterion.weight > 0)
     score = sum(row["weight"] for row in rated if row["met"]) / best
     score = min(1.0, max(0.0, score))
-    outcome = "right" if score >= threshold else "wrong"
-    return Judgement(*about, (outcome,), outcome, True, (key,), score, tuple(rated))  # type: ignore[arg-type]
+    outcome: Outcome = "right" if score >= threshold else "wrong"
+    return Judgement(*about, (outcome,), outcome, True, (key,), score, tuple(rated))
