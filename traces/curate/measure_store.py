@@ -7,21 +7,21 @@ all: what a process did before it was killed is not done again.
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from traces.curate.measure import Measured, Reader
+from traces.digests import DigestSet
 from traces.files import replacing
 from traces.keys import content_hash
 from traces.phases import Each, Phase, mark, run_phases
 from traces.record import Prompt
-from traces.rows import read_structs
+from traces.rows import StructFile
 from traces.store import TraceStore
 
 PART_TRACES = 4096
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 def plan_of(store: Path, keys: Path, folder: Path, made_of: str, size: int = PART_TRACES) -> Plan:
     """How the traces of `keys` are measured, in parts of about `size` below `folder`."""
-    parts = max(1, -(-len(read_structs(keys, str)) // size))
+    parts = max(1, -(-len(StructFile(keys, str)) // size))
     return Plan(store, keys, folder / content_hash([made_of, parts])[:16], parts, made_of)
 
 
@@ -75,7 +75,6 @@ def measure_store(
         for number in range(plan.parts):
             yield from _load(plan.folder / f"{_PHASE}-{number:05d}.arrow")
     shutil.rmtree(folder, ignore_errors=True)
-    _wanted.cache_clear()
 
 
 def _measure(plan: Plan, number: int) -> None:
@@ -83,14 +82,9 @@ def _measure(plan: Plan, number: int) -> None:
     mark(plan.folder, _PHASE, number)
 
 
-@functools.lru_cache(maxsize=1)
-def _wanted(keys: Path, made_of: str) -> frozenset[str]:
-    """The keys that count, read once by a process however many parts it measures."""
-    return frozenset(read_structs(keys, str))
-
-
 def _measured(plan: Plan, number: int) -> Iterator[Measured]:
-    wanted = _wanted(plan.keys, plan.made_of)
+    changed = plan.keys.stat()
+    wanted = _wanted(plan.keys, (changed.st_mtime_ns, changed.st_size))
     reader, prompts = Reader(), dict[str, Prompt]()
     with TraceStore.open(plan.store, readonly=True) as store:
         for trace in store.traces(part=(number, plan.parts)):
@@ -98,6 +92,12 @@ def _measured(plan: Plan, number: int) -> Iterator[Measured]:
                 if trace.prompt_id not in prompts:
                     prompts[trace.prompt_id] = store.prompt(trace.prompt_id)
                 yield reader.measure(prompts[trace.prompt_id], trace)
+
+
+@lru_cache(1)
+def _wanted(keys: Path, changed: tuple[int, int]) -> DigestSet:
+    """The keys that count, read once in a process, not once a part."""
+    return DigestSet(StructFile(keys, str))
 
 
 def _save(path: Path, rows: list[Measured]) -> None:
