@@ -5,7 +5,8 @@
 Peers (datasketch, rensa, datatrove; see `benchmarks.dedup_peers`) are measured where they are
 installed; otherwise their figures are null. They get texts in memory, ours reads a file; they check
 no pair exactly. `..._canonical`: over the same tokens as ours; `..._split`: over what `str.split`
-gives. The measurements are interleaved over the rounds. The last line is one JSON object.
+gives; `..._example_...`: as the peer's manual begins, the others by the bulk calls it gives for
+speed. The measurements are interleaved over the rounds. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from benchmarks import verify_bench
 from benchmarks.dedup_peers import PEERS
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.curate.scan import exact_hash, measure, read_tokens, scan, similarity
 from traces.curate.texts import Texts
 from traces.jsonio import Faults
@@ -163,6 +165,7 @@ import sys, time
 from pathlib import Path
 from benchmarks.harvest_many import peak_mib
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.jsonio import Faults
 rows_of = lambda path: list(
     rows.dedup_rows(Path(path), field="text", threshold=0.8, faults=Faults())
@@ -216,7 +219,7 @@ def measure_filters(texts: list[str]) -> dict[str, Any]:
     """The cheap rules (length, scripts, loops, compression), and with sketch and exact hash."""
     import zstandard
 
-    compress = zstandard.ZstdCompressor(level=-1).compress
+    compress = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
     size = sum(map(len, texts)) / 1e6
 
     def cheap() -> None:

@@ -1,4 +1,4 @@
-"""How other libraries find near copies, each in the fastest way its documentation gives.
+"""How other libraries find near copies: as their manuals begin, and by their bulk calls for speed.
 
 All get texts in memory and look for word 5-grams of Jaccard similarity 0.8; none checks a pair
 exactly. The grams of those that take tokens are joined here, which is most of their time, as it is
@@ -38,6 +38,33 @@ def datasketch(texts: list[str], split: Split) -> int:
         else:
             index.insert(str(number), sketched, check_duplication=False)
     return copies
+
+
+def datasketch_example(texts: list[str], split: Split) -> int:
+    """As its manual begins: a MinHash for each text, an `update` for each gram, by SHA-1."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=0.8, num_perm=128)
+    copies = 0
+    for number, text in enumerate(texts):
+        sketched = MinHash(num_perm=128)
+        for gram in grams_of(text, split):
+            sketched.update(gram.encode("utf8"))
+        if index.query(sketched):
+            copies += 1
+        else:
+            index.insert(str(number), sketched)
+    return copies
+
+
+def rensa_example(texts: list[str], split: Split) -> int:
+    """As its README says to keep unique documents; it checks candidates by their sketches."""
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    from rensa import RMinHashDeduplicator
+
+    index = RMinHashDeduplicator(threshold=0.8, num_perm=128, use_lsh=True)
+    kept = index.add_pairs((str(n), grams_of(text, split)) for n, text in enumerate(texts))
+    return len(texts) - sum(kept)
 
 
 def rensa(texts: list[str], split: Split, *, sampled: bool = False) -> int:
@@ -86,6 +113,8 @@ def datatrove(texts: list[str]) -> int:
 
 
 PEERS: dict[str, Callable[[list[str]], int]] = {
+    "datasketch_example_canonical": lambda texts: datasketch_example(texts, tokens),
+    "rensa_example_canonical": lambda texts: rensa_example(texts, tokens),
     "datasketch_canonical": lambda texts: datasketch(texts, tokens),
     "datasketch_split": lambda texts: datasketch(texts, str.split),
     "rensa_canonical": lambda texts: rensa(texts, tokens),

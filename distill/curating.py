@@ -24,7 +24,7 @@ from traces.jsonio import write_json
 from traces.keys import content_hash
 from traces.phases import in_processes
 from traces.record import Decision, Prompt, Verdict
-from traces.rows import read_structs
+from traces.rows import StructFile, read_structs
 from traces.store import TraceStore
 
 
@@ -105,9 +105,7 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
     made_of = content_hash(parts)
     found = load_ledger(path, made_of)
     if found is None:
-        verdicts: dict[str, list[Verdict]] = {}
-        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
-            verdicts.setdefault(verdict.key, []).append(verdict)
+        verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
         rows = list(
             measure_store(
                 job.path("harvest/traces.sqlite"),
@@ -121,13 +119,25 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
         found = ledger_of(
             rows,
             verdicts,
-            [prompt for prompt in store.prompts() if prompt.id in asked],
+            (prompt for prompt in store.prompts() if prompt.id in asked),
             evaluation_prompts=held_out,
             overlap_ngram=ngram,
             floor=floor,
             item_of=partial(item_of, store),
         )
         save_ledger(path, found, made_of)
+    return found
+
+
+def _verdicts(path: Path) -> dict[str, tuple[Verdict, ...]]:
+    """The verdicts on each trace: what the ledger wants of them, alike ones held once."""
+    known: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
+    found: dict[str, tuple[Verdict, ...]] = {}
+    for one in StructFile(path, Verdict):
+        reason = one.reason if one.aspect == "steps" or one.outcome == "unknown" else ""
+        short = Verdict("", one.aspect, "", one.outcome, reason=reason)
+        every = (*found.get(one.key, ()), short)
+        found[one.key] = known.setdefault(every, every)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +11,20 @@ from distill.card import write_card
 from distill.curating import annotated, decide_by, pass_rates
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.judging import failed_opinions, judged, latest, rungs
+from distill.judging import failed_opinions
 from distill.pairs import Pairs
 from distill.run import write_struct
+from distill.verdicts import write_verdicts
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.curate.surgery import Edit, edit
+from traces.digests import DigestSet
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest
 from traces.licence import notes
 from traces.plan import Plan
 from traces.record import Decision, Prompt, Sampling, Trace
-from traces.rows import StructFile, read_structs, write_structs
+from traces.rows import StructFile, write_structs
 from traces.store import TraceStore
 from traces.verify.run import verify_all
 
@@ -134,7 +135,6 @@ def verify_traces(job: Job) -> dict[str, Any]:
     section = job.recipe.verify
     pairs = Pairs(job.run.root)
     job.say.start("traces", len(pairs))
-    verdicts = []
     found = verify_all(
         pairs,
         steps=section.steps,
@@ -142,17 +142,9 @@ def verify_traces(job: Job) -> dict[str, Any]:
         workers=section.workers,
         stopping=job.stopping,
     )
-    for verdict in found:
-        verdicts.append(verdict)
-        if verdict.aspect == "answer":
-            job.say.advance(1)
-    if job.stopping():
-        raise Interrupted("verification stopped", "the same command does it again")
-    verdicts = judged(job, pairs, verdicts)
-    write_structs(job.path("verify/verdicts.jsonl"), verdicts)
-    job.run.manifest.isolation = rungs(verdicts)
-    counts = Counter(f"{v.aspect}_{v.outcome}" for v in latest(verdicts))
-    return {"traces": len(pairs), **dict(sorted(counts.items()))}
+    account = write_verdicts(job, pairs, found)
+    job.run.manifest.isolation = sorted(account.rungs)
+    return {"traces": len(pairs), **dict(sorted(account.counts.items()))}
 
 
 def curate_traces(job: Job) -> dict[str, Any]:
@@ -166,7 +158,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
         ledger = annotated(job, store)
         decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
-    check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
+    check_funnel(funnel, decisions, StructFile(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
     write_structs(job.path("curate/kept.jsonl"), [d.key for d in decisions if d.kept])
     write_struct(job.path("curate/funnel.json"), funnel)
@@ -183,8 +175,8 @@ def curate_traces(job: Job) -> dict[str, Any]:
 def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
     """The traces that curation kept, after its surgery; what that did is added to `edits`."""
     rules = job.recipe.curate.surgery
-    decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
-    kept = {decision.key for decision in decisions if decision.kept}
+    decisions = StructFile(job.path("curate/decisions.jsonl"), Decision)
+    kept = DigestSet(decision.key for decision in decisions if decision.kept)
     for prompt, trace in Pairs(job.run.root):
         if trace.key in kept:
             edited, done = edit(trace, rules)

@@ -60,10 +60,13 @@ def find_copies(
     order: Sequence[int],
     text_of: Callable[[int], Text],
     threshold: float | None,
+    *,
+    asked: bool = True,
 ) -> Copies:
     """What is a copy of what among the texts in `order`, best first; others are left alone.
 
-    `sketches` u32 [N, 128]. A threshold of None looks for the same digests only.
+    `sketches` u32 [N, 128]. A threshold of None looks for the same digests only. `asked`: whether
+    some texts come with their questions.
     """
     count = len(sketches)
     same = np.arange(count, dtype=np.int32)
@@ -75,7 +78,8 @@ def find_copies(
         if same[number] == number:
             distinct.append(number)
     if threshold is not None:
-        for number, found in find_near(sketches, distinct, text_of, threshold).items():
+        near = find_near(sketches, distinct, text_of, threshold, asked=asked)
+        for number, found in near.items():
             copy_of[number], alike[number] = found
     return Copies(same, copy_of, alike)
 
@@ -86,6 +90,6 @@ def distinct_texts(texts: Sequence[str], threshold: float) -> list[int]:
     sketches = np.stack([found for _, found in read]) if read else np.zeros((0, 128), np.uint32)
     order = sorted(range(len(texts)), key=lambda number: (read[number][0], number))
     digests = [exact_hash(text) for text in texts]
-    found = find_copies(digests, sketches, order, lambda n: Text(texts[n]), threshold)
+    found = find_copies(digests, sketches, order, lambda n: Text(texts[n]), threshold, asked=False)
     alone = (found.copy_of < 0) & (found.same_as == np.arange(len(texts)))
     return [int(number) for number in np.flatnonzero(alone)]

@@ -7,6 +7,7 @@ its strength is that whoever wrote the texts cannot know the key, which is drawn
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -19,6 +20,7 @@ _WORDS = BLOCK // 8
 _KEYS = 2 * _WORDS + 6
 
 
+@functools.lru_cache(maxsize=8)
 def expand(key: bytes) -> npt.NDArray[np.uint64]:
     """The words that `digests` takes, u64 [22], from a key of any length."""
     found = np.frombuffer(hashlib.shake_128(key).digest(8 * _KEYS), "<u8").astype(np.uint64)

@@ -64,11 +64,13 @@ def read_tokens(data: Any, size: int, table: Any, hashes: Any, scripts: Any, wor
 @kernel
 def find_numbers(data: Any, count: int, table: Any, numbers: Any, work: Any) -> None:
     """Say in `numbers`, u8, which of the `count` tokens that were read last are numbers."""
-    starts = work[1][:count]
+    starts, wide = work[1][:count], np.uint8(0)
     for index in range(len(starts)):
-        first = data[starts[index]]
+        first = data[np.uint32(starts[index])]
+        wide |= first
         numbers[index] = np.uint8(first - np.uint8(48)) < 10
-        if first & 0x80:
+    if wide & 0x80:
+        for index in range(len(starts)):
             numbers[index] = _is_digit(data, starts[index], table)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 
 from traces.curate.measure import Measured, Reader
+from traces.digests import DigestSet
 from traces.files import replacing
 from traces.jsonio import write_json
 from traces.phases import Each, Phase, mark, run_phases
 from traces.record import Prompt
-from traces.rows import read_structs
+from traces.rows import StructFile
 from traces.store import TraceStore
 
 PART_TRACES = 4096
@@ -49,7 +50,7 @@ def measure_store(
     Raises:
         PartialError: a worker was lost; what is done is kept.
     """
-    count = len(read_structs(keys, str))
+    count = len(StructFile(keys, str))
     plan = Plan(str(store), str(keys), max(1, -(-count // size)), made_of)
     if plan.parts == 1:
         yield from _measured(plan, 0)
@@ -77,7 +78,8 @@ def _measure(folder: Path, plan: Plan, number: int) -> None:
 
 
 def _measured(plan: Plan, number: int) -> Iterator[Measured]:
-    wanted = frozenset(read_structs(Path(plan.keys), str))
+    changed = Path(plan.keys).stat()
+    wanted = _wanted(plan.keys, (changed.st_mtime_ns, changed.st_size))
     reader, prompts = Reader(), dict[str, Prompt]()
     with TraceStore.open(Path(plan.store), readonly=True) as store:
         for trace in store.traces(part=(number, plan.parts)):
@@ -85,6 +87,12 @@ def _measured(plan: Plan, number: int) -> Iterator[Measured]:
                 if trace.prompt_id not in prompts:
                     prompts[trace.prompt_id] = store.prompt(trace.prompt_id)
                 yield reader.measure(prompts[trace.prompt_id], trace)
+
+
+@lru_cache(1)
+def _wanted(keys: str, changed: tuple[int, int]) -> DigestSet:
+    """The keys that count, read once in a process, not once a part."""
+    return DigestSet(StructFile(Path(keys), str))
 
 
 def _save(path: Path, rows: list[Measured]) -> None:

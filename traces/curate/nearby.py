@@ -22,6 +22,8 @@ from traces.curate.scan import PLACES, Tokens, compare, number_hash, read_tokens
 
 _MARGIN = 0.16  # four standard deviations of the estimate: a pair that is lost by it is one in 1e4
 _CACHED = 512
+_SORTED = 1 << 18
+_TEXTS = 1 << 27  # a sorted word has room for 5 bits of a band, 32 of its hash, 27 of a text
 _TRIED = 256
 """So many candidates, the most alike by their sketches first, are compared with one text. More are
 there only in a crowd of texts that are alike but for their numbers."""
@@ -46,11 +48,13 @@ def find_near(
     order: Iterable[int],
     text_of: Callable[[int], Text],
     threshold: float,
+    *,
+    asked: bool = True,
 ) -> dict[int, tuple[int, float]]:
     """The copies, each with the kept text it is a copy of and their exact similarity.
 
     `sketches` u32 [N, 128]; `order` the texts to look at, best first; `text_of` is asked only for
-    candidates.
+    candidates. `asked`: whether some come with their questions.
     """
     rows, least = banding(threshold)
     cache: OrderedDict[int, Pair] = OrderedDict()
@@ -67,7 +71,7 @@ def find_near(
 
     numbers = np.fromiter(order, np.int64)
     crowd, groups, count = _groups(numbers, bands.band_hashes(sketches, numbers, rows))
-    kinds = np.array([_kind(tokens_of(number)) for number in crowd.tolist()], np.uint32)
+    kinds = np.array([_kind(text_of(n)) for n in crowd.tolist()] if asked else [], np.uint32)
     if kinds.any():
         crowd, groups, count = _groups(crowd, bands.band_hashes(sketches, crowd, rows) ^ kinds)
     last, before = np.full(count, -1, np.int32), np.full(groups.shape, -1, np.int32)
@@ -87,11 +91,11 @@ def find_near(
     return found
 
 
-def _kind(pair: Pair) -> int:
+def _kind(text: Text) -> int:
     """u32 that is equal for all texts of which this one can be a copy; 0 where nothing is known."""
-    if pair.question is None:
+    if not text.question:
         return 0
-    return number_hash(pair.trace, pair.question) & 0xFFFFFFFF
+    return number_hash(read_tokens(text.trace), read_tokens(text.question)) & 0xFFFFFFFF
 
 
 def _groups(
@@ -100,18 +104,22 @@ def _groups(
     """Those of `order`, in their order, that have a band in common with another of them.
 
     `hashes` u32 [bands, len(order)]. The numbers of the N that have; i32 [N, bands], equal where
-    two have the same band, -1 where nobody else has it; how many such numbers there are. One sort
-    for each band costs less than a look into a large table for each text.
+    two have the same band, -1 where nobody else has it; how many such numbers there are. Sorting,
+    as many bands at once as fit, costs less than a look into a large table for each text.
     """
     groups, count = np.full(hashes.shape, -1, np.int32), 0
-    places = np.arange(len(order), dtype=np.uint64)
-    for band, one in zip(groups, hashes, strict=True):
-        keys = np.sort((one.astype(np.uint64) << np.uint64(32)) | places)
+    many = max(1, _SORTED // max(1, len(order)))
+    place = np.arange(len(order), dtype=np.uint64)
+    for first in range(0, len(hashes), many):
+        some = hashes[first : first + many].astype(np.uint64) << np.uint64(27) | place
+        some |= np.arange(len(some), dtype=np.uint64)[:, None] << np.uint64(59)
+        keys = np.sort(some, axis=None)
         new = np.ones(len(keys) + 1, np.bool_)
-        new[1:-1] = (keys[1:] ^ keys[:-1]) >> np.uint64(32) != 0
+        new[1:-1] = (keys[1:] ^ keys[:-1]) >> np.uint64(27) != 0
         several = ~(new[:-1] & new[1:])
-        runs = np.cumsum(new[:-1][several])
-        band[keys[several] & np.uint64(0xFFFFFFFF)] = runs + (count - 1)
+        runs, keys = np.cumsum(new[:-1][several]), keys[several]
+        bands = (keys >> np.uint64(59)).astype(np.int64) + first
+        groups[bands, (keys & np.uint64(_TEXTS - 1)).astype(np.int64)] = runs + (count - 1)
         count += int(runs[-1]) if len(runs) else 0
     crowd = (groups >= 0).any(axis=0)
     return order[crowd], np.ascontiguousarray(groups[:, crowd].T), count

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from traces.curate.overlap import find_overlaps
 from traces.curate.reworded import nearest_questions
 from traces.curate.semantic import Encoder
-from traces.curate.texts import Texts, batches, text_of
+from traces.curate.texts import Texts, text_of
 from traces.errors import DataError
 from traces.jsonio import Fault, Faults, read_each
 from traces.record import Message, Prompt
@@ -91,20 +92,21 @@ def _copies(texts: Texts, threshold: float) -> Copies:
     sketches = np.zeros((1024, PLACES), np.uint32)
     digests: list[bytes] = []
     lengths: list[int] = []
-    empty: list[bool] = []
-    for some in batches(text for _, text in texts.every()):
+    full: list[bool] = []
+    for some in texts.every():
         found, count = identify(some, key), len(digests)
         while count + len(some) > len(sketches):
             sketches = np.concatenate((sketches, np.zeros_like(sketches)))
         sketches[count : count + len(some)] = found.sketches
-        digests += map(bytes, found.digests)
+        digests += found.digests.view("V16")[:, 0].tolist()
         lengths += found.tokens.tolist()
-        empty += [not text for text in some]
-    whole = (number for number, none in enumerate(empty) if not none)
-    order = sorted(whole, key=lengths.__getitem__)
-    return find_copies(
-        digests, sketches[: len(texts)], order, lambda n: Text(texts.text(n)), threshold
-    )
+        full += map(bool, some)
+    order = sorted(compress(range(len(full)), full), key=lengths.__getitem__)
+
+    def read(number: int) -> Text:
+        return Text(texts.text(number))
+
+    return find_copies(digests, sketches[: len(texts)], order, read, threshold, asked=False)
 
 
 def decontaminate_rows(

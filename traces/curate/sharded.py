@@ -191,7 +191,7 @@ def _check(folder: Path, plan: Plan, number: int) -> None:
     def read(place: int) -> Text:
         return Text(files.text(int(shards[place]), int(starts[place])))
 
-    found = find_near(sketches, range(len(rows)), read, plan.threshold)
+    found = find_near(sketches, range(len(rows)), read, plan.threshold, asked=False)
     files.close()
     copies = [(rows[place], rows[of], alike) for place, (of, alike) in found.items()]
     _save(folder, "check", number, np.array(copies, _COPY))

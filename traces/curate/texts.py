@@ -32,6 +32,7 @@ class Texts:
         self.faults = faults
         self._starts, self._ends = array("q"), array("q")
         self._kept: list[str] = []
+        self._decode = msgspec.json.Decoder().decode
         if not path.is_file():
             raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
         self.size = path.stat().st_size
@@ -49,16 +50,16 @@ class Texts:
         if self._file is not None:
             self._file.close()
 
-    def every(self) -> Iterator[tuple[int, str]]:
-        """Number and text of every row in order. To be called once, before `text`.
+    def every(self) -> Iterator[list[str]]:
+        """The texts of all rows in order, some at a time. To be called once, before `text`.
 
         Raises:
             DataError: the file is missing or unreadable, or no row has the field.
         """
         some = False
-        for number, text in enumerate(self._kept_rows() if self._file is None else self._rows()):
-            some = some or bool(text)
-            yield number, text
+        for texts in batches(self._kept_rows() if self._file is None else self._rows()):
+            some = some or any(texts)
+            yield texts
         if len(self) and not some:
             self.faults.raise_if_any("broken rows", f"choose another field than {self.field}")
 
@@ -68,8 +69,19 @@ class Texts:
             return self._kept[number]
         start = self._starts[number]
         line = os.pread(self._file.fileno(), self._ends[number] - start, start)
-        value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
-        return value if isinstance(value, str) else ""
+        text = self._quickly(line)
+        if text is None:
+            value = text_of(parse_row(f"{self.path}:{number}", line), (self.field,))
+            text = value if isinstance(value, str) else ""
+        return text
+
+    def _quickly(self, line: bytes) -> str | None:
+        """The text of a row that is as it should be."""
+        try:
+            text = self._decode(line)[self.field]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+        return text if type(text) is str else None
 
     def _kept_rows(self) -> Iterator[str]:
         for row in read_each(self.path):
@@ -78,17 +90,14 @@ class Texts:
 
     def _rows(self) -> Iterator[str]:
         assert self._file is not None
-        start, field, decode = 0, self.field, msgspec.json.Decoder().decode
+        start = 0
         for number, line in enumerate(self._file, 1):
             end = start + len(line)
-            try:
-                text = decode(line)[field]
-            except (KeyError, TypeError, ValueError, RecursionError):
-                text = None
-            if type(text) is str or line.strip():
+            text = self._quickly(line)
+            if text is not None or line.strip():
                 self._starts.append(start)
                 self._ends.append(end)
-                if type(text) is not str:
+                if text is None:
                     text = self._text(parse_row(f"{self.path}:{number}", line))
                 yield text
             start = end
