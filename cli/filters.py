@@ -66,6 +66,8 @@ def dedup(
 
     if (rank is not None or print_slurm or ray) and work is None:
         raise click.UsageError("--rank, --ray and --print-slurm need --work, on a shared disk")
+    if workers > 1 and (rank is not None or print_slurm or ray):
+        raise click.UsageError("--workers is for one machine: a rank, or a task of Ray, is one")
     if (rank is not None or print_slurm) and world is None:
         raise click.UsageError("--rank and --print-slurm need --world")
     if print_slurm and work and world:

@@ -13,13 +13,27 @@ from traces.errors import DataError, DistillError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; renamed to `path` when the block ends well.
-
-    The content is on disk before the rename. When the block raises, nothing is left behind and a
-    file that was at `path` stays as it was. Missing folders are made.
+    """`whole`, for a file that the user named.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        with whole(path) as temporary:
+            yield temporary
+    except DistillError:  # some are OSErrors too
+        raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; renamed to `path` when the block ends well.
+
+    The content is on disk before the rename. When the block raises, nothing is left behind and a
+    file that was at `path` stays as it was. Missing folders are made. What the system raises is
+    raised as it is: a stage of a run that met a full disk goes on by the same command.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,10 +42,6 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except DistillError:  # some are OSErrors too
-        raise
-    except OSError as error:
-        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()

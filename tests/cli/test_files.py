@@ -115,6 +115,9 @@ def test_a_rank_of_dedup_does_its_work_and_prints_no_rows(distill: Distill, tmp_
     assert distill(*share, "--print-slurm").out.startswith("#!/bin/bash\n")
     for wrong in (["--rank", "0"], ["--rank", "1", "--work", tmp_path / "work", "--world", "1"]):
         assert distill("dedup", path, *wrong).code == 2
+    refused = distill(*share, "--rank", "0", "--workers", "2")
+    assert refused.code == 2
+    assert "--workers is for one machine" in refused.err
 
 
 def test_decontaminate_labels_what_it_finds_and_counts_per_file(

@@ -46,7 +46,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `why` it was asked, the verdict `before` and its tier, the `opinions` in the order asked, what
     they come to, and whether that is now the verdict (`applied`). `requests` are keys of the
-    judge's store. `score` and `criteria` are those of a rubric.
+    judge's store. `score` and `criteria` are those of a rubric; `fault` is why there are none.
     """
 
     key: str
@@ -59,6 +59,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
     requests: tuple[str, ...] = ()
     score: float | None = None
     criteria: tuple[dict[str, Any], ...] = ()
+    fault: str = ""
 
 
 class Case(NamedTuple):
