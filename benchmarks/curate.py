@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks import verify_bench
 from benchmarks.dedup_peers import PEERS
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.curate.scan import exact_hash, measure, read_tokens, scan, similarity
 from traces.curate.texts import Texts
 from traces.jsonio import Faults
@@ -164,6 +165,7 @@ import sys, time
 from pathlib import Path
 from benchmarks.harvest_many import peak_mib
 from traces.curate import rows
+from traces.curate.measure import COMPRESSION_LEVEL
 from traces.jsonio import Faults
 rows_of = lambda path: list(
     rows.dedup_rows(Path(path), field="text", threshold=0.8, faults=Faults())
@@ -217,7 +219,7 @@ def measure_filters(texts: list[str]) -> dict[str, Any]:
     """The cheap rules (length, scripts, loops, compression), and with sketch and exact hash."""
     import zstandard
 
-    compress = zstandard.ZstdCompressor(level=-1).compress
+    compress = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
     size = sum(map(len, texts)) / 1e6
 
     def cheap() -> None:

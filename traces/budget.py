@@ -151,7 +151,7 @@ def worst_usage(
 ) -> Usage:
     """The most tokens that one request can take."""
     text = sum(len((m.content + (m.reasoning or "")).encode(errors="replace")) for m in messages)
-    told = [*tools, *(call for message in messages for call in message.tool_calls)]
+    told = [*tools, *(one for m in messages for one in (*m.tool_calls, *m.reasoning_details))]
     text += len(msgspec.json.encode(told)) if told else 0
     prompt = -(-text // BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(messages)
     return Usage(prompt, sampling.max_tokens, source="estimated")

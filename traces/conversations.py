@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from traces.record import Message
+from traces.signed import kept
 
 _ROLES = {
     "system": "system",
@@ -65,8 +66,15 @@ def _message(turn: Any, number: int) -> Message:
     calls = turn.get("tool_calls") or ()
     if not content and reasoning is None and not calls and role != "tool":
         raise ValueError(f"turn {number} ({role}) is empty")
+    given = turn.get("reasoning_details")
     return Message(
-        role, content, reasoning, turn.get("name"), tuple(calls), turn.get("tool_call_id")
+        role,
+        content,
+        reasoning,
+        turn.get("name"),
+        tuple(calls),
+        turn.get("tool_call_id"),
+        kept(given) if isinstance(given, list) else (),
     )
 
 

@@ -36,7 +36,10 @@ Fidelity = Literal["full", "summary", "hidden"]
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. `reasoning` is thinking that the source gave apart from `content`."""
+    """One turn. `reasoning` is thinking that the source gave apart from `content`.
+
+    `reasoning_details` is what the provider wants back of it, see `traces.signed`.
+    """
 
     role: str
     content: str
@@ -44,6 +47,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
     tool_call_id: str | None = None
+    reasoning_details: tuple[dict[str, Any], ...] = ()
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,6 +158,8 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoint has a field of its own for it). `reasoning` and `answer` are what `traces.split` made
     of them, `split` naming its method and version; `answer` is None where the thinking never
     closed. `token_ids` are the teacher's own, end-of-turn excluded, None where it gave none.
+    `provider` is what came besides: its `id` and `system_fingerprint`, and `reasoning_details` that
+    are signed or encrypted (`traces.signed`).
     """
 
     key: str
@@ -175,6 +181,7 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: TopLogprobs | None = None
     usage: Usage = Usage()
     tool_calls: tuple[dict[str, Any], ...] = ()
+    provider: dict[str, Any] = {}
     origin: dict[str, Any] = {}  # of a logged turn: conversation, turn, and what comes after it
     cost_micro_usd: int | None = None
     returned_model: str = ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from traces.record import Fidelity
+from traces.signed import of_anthropic, of_responses
 from traces.tool_calls import call
 
 Row = dict[str, Any]
@@ -50,7 +51,8 @@ def anthropic_turns(row: Row) -> tuple[list[Row], bool]:
         content = turn.get("content")
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
         if turn.get("role") == "assistant":
-            made.append(_assistant(blocks))
+            signed = {"reasoning_details": of_anthropic(blocks)}
+            made.append(_assistant(blocks) | (signed if signed["reasoning_details"] else {}))
             hidden |= any(b.get("type") == "redacted_thinking" for b in blocks)
         else:
             made += _user(blocks)
@@ -133,6 +135,8 @@ def _join(made: list[Row], item: Row, kind: str, fidelity: Fidelity) -> Fidelity
         whole, summary = text_of(item.get("content")), text_of(item.get("summary"))
         if text := whole or summary:
             turn["reasoning"] = turn.get("reasoning", "") + text
+        if signed := of_responses([item]):
+            turn["reasoning_details"] = [*turn.get("reasoning_details", []), *signed]
         if not whole and fidelity == "full":
             return "summary" if summary else "hidden"
     return fidelity

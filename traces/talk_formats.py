@@ -133,6 +133,7 @@ def message_dict(message: Message) -> Row:
         "name": message.name,
         "tool_calls": list(message.tool_calls) or None,
         "tool_call_id": message.tool_call_id,
+        "reasoning_details": list(message.reasoning_details) or None,
     }
     return fields | {name: value for name, value in more.items() if value is not None}
 

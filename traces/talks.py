@@ -90,6 +90,9 @@ def _trace(
         fidelity=talk.fidelity if parts.reasoning is not None else "full",
         finish_reason=finish,
         tool_calls=turn.tool_calls,
+        provider=(
+            {"reasoning_details": list(turn.reasoning_details)} if turn.reasoning_details else {}
+        ),
         usage=Usage(completion=-(-len(text.encode(errors="replace")) // 4), source="estimated"),
         cost_micro_usd=0,
         returned_model=teacher.model,
@@ -106,7 +109,13 @@ def talks(pairs: Iterable[tuple[Prompt, Trace]]) -> Iterator[Talk]:
         origin = trace.origin
         if "conversation" not in origin or origin["turn"] != origin["turns"] - 1:
             continue
-        turn = Message("assistant", trace.content, trace.raw_reasoning, tool_calls=trace.tool_calls)
+        turn = Message(
+            "assistant",
+            trace.content,
+            trace.raw_reasoning,
+            tool_calls=trace.tool_calls,
+            reasoning_details=tuple(trace.provider.get("reasoning_details", ())),
+        )
         rest = msgspec.convert(origin.get("rest", ()), tuple[Message, ...])
         yield Talk(
             (*prompt.messages, turn, *rest),

@@ -30,6 +30,7 @@ _JSON_COLUMNS = (
     "teacher_record",
     "tool_calls",
     "origin",
+    "provider",
 )  # strings of JSON in Parquet
 _PARQUET_ROWS = 512
 

@@ -13,6 +13,7 @@ from traces.errors import DataError, MissingDependencyError, UserError
 from traces.models.builtin import BUILTIN, ensure_builtin
 from traces.models.hub import only_cached
 from traces.record import Message
+from traces.signed import unsigned
 
 Tools = tuple[dict[str, Any], ...]
 
@@ -212,12 +213,12 @@ def _turn(message: Message) -> dict[str, Any]:
 def _parsed(call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
+        return unsigned(call)
     try:
         arguments = json.loads(function["arguments"])
     except ValueError:  # a model's own fault, to be shown as it was
-        return call
-    return {**call, "function": {**function, "arguments": arguments}}
+        return unsigned(call)
+    return {**unsigned(call), "function": {**function, "arguments": arguments}}
 
 
 def tokenizer_sha(tokenizer: Any) -> str:

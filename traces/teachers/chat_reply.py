@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from traces.record import Fidelity, Status, TopLogprobs, Usage
+from traces.signed import kept
 from traces.teachers import gemini_api, messages_api, responses_api
 from traces.teachers.chat_json import decode, error_text, sentence_of
 from traces.teachers.chat_logprobs import read_tokens
@@ -65,6 +66,7 @@ class Reply(msgspec.Struct, frozen=True):
     reasoning_field: str = ""
     fingerprint: str = ""
     rate: Rate | None = None
+    provider: Fields = {}
 
 
 def read_reply(
@@ -157,7 +159,17 @@ def _read_choice(
         tool_calls=calls,
         reasoning_field=field or ("content" if inner is not None else ""),
         fingerprint=_text(document.get("system_fingerprint")),
+        provider=_provider(document, message),
     )
+
+
+def _provider(document: Fields, message: Fields) -> Fields:
+    """What is kept of a reply besides its text; `signed` is what an interface of its own gave."""
+    names = ("id", "system_fingerprint")
+    found: Fields = {name: text for name in names if (text := _text(document.get(name)))}
+    if details := kept(message.get("signed") or _details(message)):
+        found["reasoning_details"] = list(details)
+    return found
 
 
 def _status(content: str, finish_reason: str, refusal: str, *, called: bool) -> Status:

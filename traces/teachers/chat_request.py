@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from traces.record import Message, Sampling
+from traces.signed import unsigned
 from traces.teachers import gemini_api, messages_api, responses_api
 from traces.teachers.profile import Profile
 
@@ -64,7 +65,7 @@ def _chat_fields(
 ) -> Fields:
     body: Fields = {
         "model": model,
-        "messages": [_message(message, profile.reasoning_history) for message in messages],
+        "messages": [_message(message, profile) for message in messages],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         profile.max_tokens_field: sampling.max_tokens,
@@ -92,14 +93,17 @@ def _overrule(body: Fields, more: Mapping[str, Any]) -> None:
             body[name] = value
 
 
-def _message(message: Message, reasoning: str) -> Fields:
+def _message(message: Message, profile: Profile) -> Fields:
     fields: Fields = {"role": message.role, "content": message.content}
     if message.name is not None:
         fields["name"] = message.name
-    if message.reasoning is not None and reasoning:
-        fields[reasoning] = message.reasoning
+    if message.reasoning is not None and profile.reasoning_history:
+        fields[profile.reasoning_history] = message.reasoning
+    if message.reasoning_details and profile.signatures:
+        fields["reasoning_details"] = message.reasoning_details
     if message.tool_calls:
-        fields["tool_calls"] = message.tool_calls
+        calls = message.tool_calls
+        fields["tool_calls"] = calls if profile.signatures else [unsigned(one) for one in calls]
     if message.tool_call_id is not None:
         fields["tool_call_id"] = message.tool_call_id
     return fields

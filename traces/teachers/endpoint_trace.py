@@ -76,6 +76,7 @@ def _answered(blank: Trace, reply: Reply, *, offered: bool) -> Trace:
         token_ids=reply.token_ids,
         logprobs=reply.logprobs,
         usage=reply.usage,
+        provider=reply.provider,
         returned_model=reply.returned_model,
         http_status=200,
         error=reply.error,

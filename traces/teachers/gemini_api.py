@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from traces.record import Message, Sampling
+from traces.signed import GEMINI, NO_SIGNATURE, signature_of, signed_call
 from traces.tool_calls import arguments_of, call, function_of, names_by_id
 
 Fields = dict[str, Any]
@@ -62,9 +63,12 @@ def _turn(message: Message, names: dict[str, str]) -> Fields:
         said = {"name": name, "response": {"result": message.content}}
         return {"role": "user", "parts": [{"functionResponse": said}]}
     parts: list[Fields] = [{"text": message.content}] if message.content else []
-    for made in message.tool_calls:
+    signed = any(signature_of(made) for made in message.tool_calls)
+    for number, made in enumerate(message.tool_calls):
         told = {"name": function_of(made).get("name"), "args": arguments_of(made)}
-        parts.append({"functionCall": told})
+        signature = signature_of(made) or ("" if signed or number else NO_SIGNATURE)
+        part: Fields = {"functionCall": told}
+        parts.append(part | ({"thoughtSignature": signature} if signature else {}))
     return {"role": "model" if message.role == "assistant" else "user", "parts": parts}
 
 
@@ -105,6 +109,7 @@ def as_completion(document: Fields) -> Fields:
         finish = FINISH.get(finish, finish.lower())
         finish = "tool_calls" if finish == "stop" and message["tool_calls"] else finish
     return {
+        "id": document.get("responseId"),
         "model": document.get("modelVersion"),
         "choices": [{"message": message, "finish_reason": finish}],
         "usage": _usage(usage),
@@ -117,13 +122,19 @@ def _message(parts: Sequence[Fields], *, thought: bool) -> Fields:
     for part in parts:
         text, made = part.get("text"), part.get("functionCall")
         if isinstance(made, dict):
-            calls.append(call(made.get("name"), made.get("args") or {}, made.get("id")))
+            told = call(made.get("name"), made.get("args") or {}, made.get("id"))
+            calls.append(signed_call(told, part.get("thoughtSignature")))
         elif isinstance(text, str):
             kind = "thinking" if part.get("thought") else "text"
             content.append({"type": kind, kind: text})
         elif part.keys() - {"thoughtSignature", "thought"}:
             content.append({"type": "other"})  # marks the trace: something here is not read
     message: Fields = {"content": content, "tool_calls": calls}
+    message["signed"] = [
+        {"type": "reasoning.encrypted", "data": part["thoughtSignature"], "format": GEMINI}
+        for part in parts
+        if part.get("thoughtSignature") and not isinstance(part.get("functionCall"), dict)
+    ]
     if any(part["type"] == "thinking" for part in content):
         message["reasoning_details"] = [{"type": "reasoning.summary"}]
     elif thought:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from traces.record import Message, Sampling
+from traces.signed import of_anthropic, to_anthropic
 from traces.tool_calls import arguments_of, call, function_of
 
 Fields = dict[str, Any]
@@ -61,7 +62,8 @@ def _turn(message: Message) -> Fields:
         return {"role": "user", "content": [{"type": "tool_result", **result}]}
     if not message.tool_calls:
         return {"role": message.role, "content": message.content}
-    blocks: list[Fields] = [{"type": "text", "text": message.content}] if message.content else []
+    blocks = to_anthropic(message.reasoning_details)  # which calls are refused without
+    blocks += [{"type": "text", "text": message.content}] if message.content else []
     for made in message.tool_calls:
         use = {"id": made.get("id"), "name": function_of(made).get("name")}
         blocks.append({"type": "tool_use", **use, "input": arguments_of(made)})
@@ -92,11 +94,14 @@ def as_completion(document: Fields) -> Fields:
             if block.get("type") == "tool_use"
         ],
     }
+    if signed := of_anthropic(blocks):
+        message["signed"] = signed
     if any(block.get("type") == "redacted_thinking" for block in blocks):
         message["reasoning_details"] = [{"type": "reasoning.encrypted"}]
     stop = document.get("stop_reason")
     finish = FINISH.get(stop, stop) if isinstance(stop, str) else None
     return {
+        "id": document.get("id"),
         "model": document.get("model"),
         "choices": [{"message": message, "finish_reason": finish}],
         "usage": _usage(document.get("usage")),

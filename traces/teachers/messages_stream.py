@@ -48,6 +48,9 @@ class MessagesStream(Stream):
             self._message["error"] = event.get("error")
 
     def _take_part(self, index: int, delta: dict[str, Any]) -> None:
+        if delta.get("type") == "signature_delta":
+            block = self._blocks.setdefault(index, {"type": "thinking"})
+            block["signature"] = str(block.get("signature") or "") + str(delta.get("signature"))
         name = DELTAS.get(str(delta.get("type")))
         if name is not None and isinstance(text := delta.get(name), str):
             self._blocks.setdefault(index, {"type": name})

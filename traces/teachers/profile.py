@@ -31,7 +31,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `logprobs_body` goes along where logprobs are asked for; `max_top_logprobs` 0 means that it
     gives none, None that its limit is not known; `concurrency` maps patterns of model names to the
     requests that an account may have in flight; `rate_headers` is the family of its rate headers;
-    `reasoning_history` the field in which earlier reasoning is sent back; `stream` asks for
+    `reasoning_history` the field in which earlier reasoning is sent back; `signatures` says whether
+    signed and encrypted reasoning is sent back with it (`traces.signed`); `stream` asks for
     server-sent events; `one_build` says that a server has one `system_fingerprint` as long as it
     runs, so that another one ends the harvest (hosted services alternate between several);
     `waiting_metric` is the gauge of its `/metrics` that counts requests waiting inside;
@@ -58,6 +59,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_headers: Literal["openai", "anthropic", "together", "none"] = "openai"
     concurrency: dict[str, int] = {}
     reasoning_history: str = "reasoning_content"
+    signatures: bool = False
     fidelity: Fidelity = "full"
     one_build: bool = False
     waiting_metric: str = ""

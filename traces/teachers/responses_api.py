@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from traces.record import Message, Sampling
+from traces.signed import of_responses, to_responses
 from traces.tool_calls import call, function_of
 
 Fields = dict[str, Any]
@@ -56,7 +57,8 @@ def _items(message: Message) -> list[Fields]:
         {"type": "function_call", "call_id": made.get("id"), **function_of(made)}
         for made in message.tool_calls
     ]
-    return (said if message.content or not calls else []) + calls
+    before = to_responses(message.reasoning_details) if calls else []
+    return before + (said if message.content or not calls else []) + calls
 
 
 def as_completion(document: Fields) -> Fields:
@@ -81,7 +83,8 @@ def as_completion(document: Fields) -> Fields:
     if logprobs:
         choice["logprobs"] = {"content": logprobs}
     usage = _usage(document.get("usage"))
-    return {"model": document.get("model"), "choices": [choice], "usage": usage}
+    who = {name: document.get(name) for name in ("id", "model")}
+    return {**who, "choices": [choice], "usage": usage}
 
 
 def _message(items: Sequence[Fields]) -> tuple[Fields, list[Any]]:
@@ -106,10 +109,11 @@ def _message(items: Sequence[Fields]) -> tuple[Fields, list[Any]]:
                 logprobs += given if isinstance(given := part.get("logprobs"), list) else []
         else:
             content.append(item)  # marks the trace: something here is not read
-    message = {"content": content, "refusal": "".join(refusals), "tool_calls": calls}
+    message: Fields = {"content": content, "refusal": "".join(refusals), "tool_calls": calls}
     if len(texts := [d for d in details if "text" in d]) > 1:
         for detail in texts[:-1]:
             detail["text"] += "\n\n"
+    message |= {"signed": signed} if (signed := of_responses(items)) else {}
     return message | ({"reasoning_details": details} if details else {}), logprobs
 
 

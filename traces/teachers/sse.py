@@ -36,6 +36,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    id: Any = None
     choices: list[_Choice] | None = None
     usage: Any = None
     model: Any = None
@@ -210,6 +211,8 @@ class Stream:
             self._name(self._latest)
             self._latest = None
         self._name(event)
+        if event.id:
+            self._top["id"] = event.id
         if event.usage is not None:
             self._top["usage"] = event.usage
         if event.error is not None:
@@ -261,8 +264,7 @@ class Stream:
             for name, text in (given if isinstance(given, dict) else {}).items():
                 if isinstance(text, str):
                     whole["function"][name] = whole["function"].get(name, "") + text
-            if isinstance(call.get("id"), str):
-                whole["id"] = call["id"]
+            whole |= {name: call[name] for name in ("id", "extra_content") if call.get(name)}
 
     def document(self) -> dict[str, Any]:
         """The reply as if it had come in one piece; without `choices` where no text came."""

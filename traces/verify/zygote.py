@@ -143,8 +143,8 @@ def _child(request: dict[str, Any], cpu_s: int, landlock: bool, out: int, stdout
             os.dup2(stdout, 1)
             _feed(request["stdin"])
         os.dup2(out, 3)
-        os.closerange(4, 256)
         jail.enter(cpu_s=cpu_s, memory_bytes=MEMORY_BYTES, landlock=landlock)
+        os.closerange(4, 256)  # the rules of the jail too
         if request["stdin"] is None:
             candidate.call_entry(request["code"], request["entry"], request["calls"], 3)
         else:

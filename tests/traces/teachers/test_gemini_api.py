@@ -123,8 +123,9 @@ def test_turns_calls_and_results_are_contents() -> None:
     made = json.loads(chat_body("m", messages, Sampling(seed=5), extra, profile, [tool]))
     assert made["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
     assert [turn["role"] for turn in made["contents"]] == ["user", "model", "user"]
-    assert made["contents"][1]["parts"][1:] == [
-        {"functionCall": {"name": f"f{n}", "args": {"a": 1}}} for n in range(2)
+    called = made["contents"][1]["parts"][1:]
+    assert [part["functionCall"] for part in called] == [
+        {"name": f"f{n}", "args": {"a": 1}} for n in range(2)
     ]
     assert [p["functionResponse"]["name"] for p in made["contents"][2]["parts"]] == ["f0", "f1"]
     assert made["tools"][0]["functionDeclarations"][0]["name"] == "f0"

@@ -107,3 +107,26 @@ def test_outputs_are_compared_by_value() -> None:
     assert same_text("1.0000001  a\nb", "1 a b\n")
     assert not same_text("1.1 a", "1 a")
     assert not same_text("100", "100.1")
+
+
+OPEN = """import os
+def f(last):
+    found = []
+    for number in range(last):
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        found.append(number)
+    return found
+"""
+
+
+@needs_jail
+@pytest.mark.parametrize("rung", isolation.RUNGS)
+def test_a_program_holds_no_file_but_its_input_and_where_it_writes(rung: str) -> None:
+    if isolation.missing(rung):
+        pytest.skip(f"needs {rung}: {isolation.missing(rung)}")
+    gold = json.dumps({"entry": "f", "tests": [[[300], [0, 1, 2, 3]]]})
+    with Pool(workers=1, timeout_s=1.0, isolation=rung) as one:
+        assert [judge(OPEN, one, gold).outcome for _ in range(2)] == ["right", "right"]
