@@ -11,6 +11,7 @@ from msgspec import MsgspecError, Struct, json, to_builtins
 
 from distill.artifacts import StudentScore
 from distill.job import Job
+from distill.measuring import STORE, measured_of
 from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, ledger_of
 from traces.curate.decide import decide, floor_of
@@ -20,6 +21,7 @@ from traces.curate.measure_store import measure_store
 from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
+from traces.curate.semantic import VERSION as ALIKE
 from traces.errors import DataError
 from traces.jsonio import write_json
 from traces.keys import content_hash
@@ -82,7 +84,7 @@ def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]
     """Pairs of alike questions: read where they were made of the same, else made and written."""
     prompts = list(store.prompts())
     floor = min(FLOOR, section.threshold)
-    made_of = content_hash([section.encoder, floor, sorted(prompt.id for prompt in prompts)])
+    made_of = content_hash([section.encoder, floor, sorted(p.id for p in prompts), ALIKE])
     if path.exists():
         try:
             noted = json.decode(path.read_bytes(), type=_Pairs)
@@ -107,6 +109,7 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
     found = load_ledger(path, made_of)
     if found is None:
         verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
+<<<<<<< HEAD
         asked: set[str] = set()
         rows = measure_store(
             job.path("harvest/traces.sqlite"),
@@ -114,6 +117,16 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
             job.path("annotate/parts"),
             content_hash([job.fingerprints["verify"], VERSION]),
             partial(in_processes, section.workers),
+=======
+        rows = list(
+            measure_store(
+                job.path(STORE),
+                job.path("harvest/keys.jsonl"),
+                job.path("annotate/parts"),
+                measured_of(job.run.manifest, job.run.root),
+                partial(in_processes, section.workers),
+            )
+>>>>>>> main
         )
         found = ledger_of(
             _noting(rows, asked),

@@ -83,14 +83,18 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         max_tokens=section.max_tokens,
         top_logprobs=section.top_logprobs,
     )
-    wanted = {"samples": section.samples, "sampling": sampling, "seed": job.recipe.seed}
+    wanted: dict[str, Any] = {
+        "samples": section.samples,
+        "sampling": sampling,
+        "seed": job.recipe.seed,
+    }
     job.say.start("traces", len(prompts) * section.samples)
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
     scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
-        plan = Plan(prompts, teacher.record, **wanted, store=store)  # type: ignore[arg-type]
+        plan = Plan(prompts, teacher.record, **wanted, store=store)
         counts = harvest(
             prompts,
             teacher,
@@ -100,7 +104,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             budget=budget_of(job.recipe),
             target=target,
             plan=plan,
-            **wanted,  # type: ignore[arg-type]
+            **wanted,
         )
         among = plan.attempts(store) >= 0 if counts.spared else None
     write_structs(job.path("harvest/keys.jsonl"), plan.keys(among))
