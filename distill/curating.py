@@ -109,24 +109,13 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
     found = load_ledger(path, made_of)
     if found is None:
         verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
-<<<<<<< HEAD
         asked: set[str] = set()
         rows = measure_store(
-            job.path("harvest/traces.sqlite"),
+            job.path(STORE),
             job.path("harvest/keys.jsonl"),
             job.path("annotate/parts"),
-            content_hash([job.fingerprints["verify"], VERSION]),
+            measured_of(job.run.manifest, job.run.root),
             partial(in_processes, section.workers),
-=======
-        rows = list(
-            measure_store(
-                job.path(STORE),
-                job.path("harvest/keys.jsonl"),
-                job.path("annotate/parts"),
-                measured_of(job.run.manifest, job.run.root),
-                partial(in_processes, section.workers),
-            )
->>>>>>> main
         )
         found = ledger_of(
             _noting(rows, asked),
