@@ -28,6 +28,7 @@ from traces.verify.extract import boxes
 from traces.verify.guard import refuse
 from traces.verify.markup import PLAIN_DECIMAL, clean, same_decimal
 from traces.verify.money import check_money
+from traces.verify.names import letters_apart, without_name
 from traces.verify.numeric import compare_numbers, parse_number
 from traces.verify.quantity import check_quantity
 from traces.verify.ratios import check_ratio
@@ -36,7 +37,7 @@ from traces.verify.typed import check_typed
 from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
-VERIFIER = "math@4"
+VERIFIER = "math@5"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -63,6 +64,7 @@ _PROPER = re.compile(r"\b[A-Z][a-z]{1,20}\b")
 _LAST_SENTENCE = re.compile(r"[.!?]\s+")
 _BOLD = re.compile(r"(?<![\w)}*])\*\*([^*\s](?:[^*]{0,200}[^*\s])?)\*\*(?![\w({*])")
 _BOUND = re.compile(r"\\(?:leq?|geq?|leqslant|geqslant)(?![a-z])|[<>\u2264\u2265]")
+_NOISE = re.compile(r"[#@?`\"]")  # the algebra system drops what follows them
 _NEAR = re.compile(r"\\approx(?![a-z])|\u2248")
 _TASK = re.compile(
     r"\b(?:simplify|evaluate|compute|calculate|solve|work out|find the value|what is)\b", re.I
@@ -111,6 +113,7 @@ def check_math(
         given = clean(answer)
         if not given:
             return unknown("empty answer")
+        given = without_name(wanted, given)
         check = check_money(gold, answer, question) or _characters(wanted, given, question)
     if check:
         return check
@@ -141,7 +144,10 @@ def check_math(
         return check
     if check := _form(wanted, given, question):
         return check
-    return Pending(wanted, given, "factored" if wants_factors(wanted, question) else "same")
+    if _NOISE.search(given):
+        return unknown("signs that mean nothing in a formula", "guard")
+    how = "factored" if wants_factors(wanted, question) else "same"
+    return Pending(*letters_apart(wanted, given), how)
 
 
 @functools.lru_cache(maxsize=64)
