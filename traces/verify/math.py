@@ -144,8 +144,9 @@ def check_math(
         return check
     if check := _form(wanted, given, question):
         return check
-    if _NOISE.search(given):
-        return unknown("signs that mean nothing in a formula", "guard")
+    if noise := _NOISE.search(given):
+        why = "signs that mean nothing in a formula"
+        return Check("wrong" if noise[0] in "#@" else "unknown", "guard", why)
     how = "factored" if wants_factors(wanted, question) else "same"
     return Pending(*letters_apart(wanted, given), how)
 
