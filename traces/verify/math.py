@@ -64,7 +64,6 @@ _PROPER = re.compile(r"\b[A-Z][a-z]{1,20}\b")
 _LAST_SENTENCE = re.compile(r"[.!?]\s+")
 _BOLD = re.compile(r"(?<![\w)}*])\*\*([^*\s](?:[^*]{0,200}[^*\s])?)\*\*(?![\w({*])")
 _BOUND = re.compile(r"\\(?:leq?|geq?|leqslant|geqslant)(?![a-z])|[<>\u2264\u2265]")
-_NOISE = re.compile(r"[#@?`\"]")  # the algebra system drops what follows them
 _NEAR = re.compile(r"\\approx(?![a-z])|\u2248")
 _TASK = re.compile(
     r"\b(?:simplify|evaluate|compute|calculate|solve|work out|find the value|what is)\b", re.I
@@ -144,9 +143,6 @@ def check_math(
         return check
     if check := _form(wanted, given, question):
         return check
-    if noise := _NOISE.search(given):
-        why = "signs that mean nothing in a formula"
-        return Check("wrong" if noise[0] in "#@" else "unknown", "guard", why)
     how = "factored" if wants_factors(wanted, question) else "same"
     return Pending(*letters_apart(wanted, given), how)
 

@@ -48,8 +48,6 @@ def test_letters_in_both_cases_are_sent_to_algebra_as_different_letters() -> Non
         ("1.414", "1.415", "Give a decimal approximation to three decimal places.", "wrong"),
         ("36", r"36\text{ rad}", "Find the angle in degrees.", "wrong"),
         (r"6\sqrt{2}", r"3\sqrt{8}", r"Simplify $\sqrt{72}$.", "wrong"),
-        ("42", "qz 42 ##", "", "wrong"),
-        ("42", "qz 42?", "", "unknown"),
         ("see figure 3", "5", "", "unknown"),
     ],
 )
