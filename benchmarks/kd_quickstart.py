@@ -22,14 +22,14 @@ from typing import Any
 
 import msgspec
 
-from distill.artifacts import Manifest, TrainReport
-from distill.evaluation.judge import read_completions
+from distill.artifacts import Completion, Manifest, TrainReport
 from distill.evaluation.stats import paired_difference, pass_at_1
 from distill.pipeline import run_pipeline
 from distill.progress import Silent
 from distill.recipe_file import load_recipe
 from distill.run import read_struct
 from traces.errors import CountError
+from traces.rows import read_structs
 
 ARMS = ("sft", "sft_kd")
 SHARED = ("prompts", "harvest", "verify", "curate", "manifest.json", "recipe.yaml")
@@ -89,7 +89,7 @@ def one_arm(
         ]
     loaded = load_recipe(options.recipe, overrides=overrides)
     run_pipeline(loaded, run, upto="evaluate", stopping=lambda: False, say=Silent())
-    found = read_completions(run / "evaluate" / "student" / "completions.jsonl")
+    found = read_structs(run / "evaluate" / "student" / "completions.jsonl", Completion)
     right = {answer.prompt_id: int(answer.strict == "right") for answer in found}
     trained = read_struct(run / "train" / "report.json", TrainReport)
     manifest = read_struct(run / "manifest.json", Manifest)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from distill.artifacts import Interval, RowReport, TrainReport
+from distill.artifacts import Completion, Interval, RowReport, TrainReport
 from distill.curating import decide_by
-from distill.evaluation.judge import read_completions
 from distill.evaluation.stats import Scores, paired_difference, pass_at_1
 from distill.pipeline import run_pipeline
 from distill.progress import Progress
@@ -23,6 +22,7 @@ from distill.recipe_file import load_recipe
 from distill.run import read_struct, write_struct
 from traces.curate.ledger import load_ledger
 from traces.errors import DataError, UserError
+from traces.rows import read_structs
 from traces.store import TraceStore
 
 OFF = (
@@ -162,6 +162,6 @@ def _begin(shared: Path, folder: Path) -> None:
 
 def _scores(path: Path) -> Scores:
     by_problem: dict[str, list[int]] = {}
-    for completion in sorted(read_completions(path), key=lambda c: (c.prompt_id, c.sample)):
+    for completion in sorted(read_structs(path, Completion), key=lambda c: (c.prompt_id, c.sample)):
         by_problem.setdefault(completion.prompt_id, []).append(int(completion.strict == "right"))
     return list(by_problem.values())

@@ -11,6 +11,7 @@ from msgspec import MsgspecError, Struct, json, to_builtins
 
 from distill.artifacts import StudentScore
 from distill.job import Job
+from distill.measuring import STORE, measured_of
 from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, ledger_of
 from traces.curate.decide import decide, floor_of
@@ -19,12 +20,13 @@ from traces.curate.measure_store import measure_store
 from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
+from traces.curate.semantic import VERSION as ALIKE
 from traces.errors import DataError
 from traces.jsonio import write_json
 from traces.keys import content_hash
 from traces.phases import in_processes
 from traces.record import Decision, Prompt, Verdict
-from traces.rows import read_structs
+from traces.rows import StructFile, read_structs
 from traces.store import TraceStore
 
 
@@ -81,7 +83,7 @@ def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]
     """Pairs of alike questions: read where they were made of the same, else made and written."""
     prompts = list(store.prompts())
     floor = min(FLOOR, section.threshold)
-    made_of = content_hash([section.encoder, floor, sorted(prompt.id for prompt in prompts)])
+    made_of = content_hash([section.encoder, floor, sorted(p.id for p in prompts), ALIKE])
     if path.exists():
         try:
             noted = json.decode(path.read_bytes(), type=_Pairs)
@@ -105,15 +107,13 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
     made_of = content_hash(parts)
     found = load_ledger(path, made_of)
     if found is None:
-        verdicts: dict[str, list[Verdict]] = {}
-        for verdict in read_structs(job.path("verify/verdicts.jsonl"), Verdict):
-            verdicts.setdefault(verdict.key, []).append(verdict)
+        verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
         rows = list(
             measure_store(
-                job.path("harvest/traces.sqlite"),
+                job.path(STORE),
                 job.path("harvest/keys.jsonl"),
                 job.path("annotate/parts"),
-                content_hash([job.fingerprints["verify"], VERSION]),
+                measured_of(job.run.manifest, job.run.root),
                 partial(in_processes, section.workers),
             )
         )
@@ -121,13 +121,25 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
         found = ledger_of(
             rows,
             verdicts,
-            [prompt for prompt in store.prompts() if prompt.id in asked],
+            (prompt for prompt in store.prompts() if prompt.id in asked),
             evaluation_prompts=held_out,
             overlap_ngram=ngram,
             floor=floor,
             item_of=partial(item_of, store),
         )
         save_ledger(path, found, made_of)
+    return found
+
+
+def _verdicts(path: Path) -> dict[str, tuple[Verdict, ...]]:
+    """The verdicts on each trace: what the ledger wants of them, alike ones held once."""
+    known: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
+    found: dict[str, tuple[Verdict, ...]] = {}
+    for one in StructFile(path, Verdict):
+        reason = one.reason if one.aspect == "steps" or one.outcome == "unknown" else ""
+        short = Verdict("", one.aspect, "", one.outcome, reason=reason)
+        every = (*found.get(one.key, ()), short)
+        found[one.key] = known.setdefault(every, every)
     return found
 
 

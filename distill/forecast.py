@@ -28,7 +28,9 @@ HFU = (0.34, 0.52)
 CPU_TOKENS_PER_CORE_S = 95.0
 CPU_PARAMETERS = 134.5e6
 SCORE_TOP_K = 20  # what `distill score` keeps unless told otherwise
-JUDGE_TOKENS = 250  # of what a judge is told beside question, reference and answer
+JUDGE_TOKENS = 250
+"""What a judge is told beside question and answer: 611 characters of task and tags, which are about
+150 tokens, and a reference of 100."""
 REPLY_SHARE = 0.5
 REPLY_NOTE = "assumes that replies use half of max_tokens"
 
@@ -231,14 +233,14 @@ def _judge(recipe: Recipe, prompts: Questions) -> Iterator[Figure]:
         opinions, sent = opinions + pairs, sent + pairs * (JUDGE_TOKENS + 2 * prompts.mean_tokens)
     note = "two for each answer without a verdict, one for each answer to a rubric"
     yield Figure("opinions of the judge", "bound", opinions, note=note)
-    note = "answers at harvest.max_tokens; references come on top"
-    yield Figure("tokens to the judge", "bound", sent, unit="tokens", note=note)
+    note = "answers at harvest.max_tokens; rubrics and references over 100 tokens come on top"
+    yield Figure("tokens to the judge", "estimate", sent, unit="tokens", note=note)
     limit = opinions * section.max_tokens
     yield Figure("tokens from the judge", "bound", limit, unit="tokens", note="at max_tokens")
     price = price_of(section.teacher)
     if price is not None:
         most = (sent * price.prompt + limit * price.completion) / MILLION**2
-        yield Figure("cost of the judge", "bound", most, unit="dollars", note="of all of that")
+        yield Figure("cost of the judge", "estimate", most, unit="dollars", note="of all of that")
     elif isinstance(section.teacher, EndpointTeacher):
         note = "write its price and verify.judge.max_usd to cap it"
         yield Figure("cost of the judge", "unknown", note=note)
@@ -266,7 +268,8 @@ def _warnings(
             f"{asked}: a student that writes as long as its teacher is cut off"
         )
     if problems.count < 30:
-        yield f"{problems.count} held-out problems give an interval too wide to show a gain"
+        what = "problem gives" if problems.count == 1 else "problems give"
+        yield f"{problems.count} held-out {what} an interval too wide to show a gain"
     room = devices[0].memory_bytes if devices else memory_bytes()
     for figure in figures:
         if figure.name == "training memory" and (figure.low or 0) > room:

@@ -58,9 +58,8 @@ def judged(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Verdict]
         DataError: the judge answered nothing at all.
     """
     section, teacher = job.recipe.verify.judge, job.proved.judge
-    if section is None or teacher is None:
-        job.path("verify/judged.jsonl").unlink(missing_ok=True)
-        return list(verdicts)
+    assert section is not None, "no judge to ask"
+    assert teacher is not None, "no judge to ask"
     asked = [_asked(case) for case in _cases(job, pairs, verdicts)]
     replies, keys = ask(job, section, teacher, [p for each in asked for p in each.prompts])
     found = [_judge(each, replies, keys, section.rubric_threshold) for each in asked]
@@ -109,14 +108,10 @@ def latest(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return list({(verdict.key, verdict.aspect): verdict for verdict in verdicts}.values())
 
 
-def rungs(verdicts: Sequence[Verdict]) -> list[str]:
-    """The rungs of isolation that programs ran in; `none` where one was not run for want of any."""
-    found = set()
-    for verdict in verdicts:
-        rung = verdict.verifier.partition("/")[2] if verdict.verifier.startswith("code@") else ""
-        if rung or verdict.reason.startswith("no isolation"):
-            found.add(rung or "none")
-    return sorted(found)
+def rung_of(verdict: Verdict) -> str:
+    """The rung of isolation that a program ran in; `none` where it was not run for want of any."""
+    rung = verdict.verifier.partition("/")[2] if verdict.verifier.startswith("code@") else ""
+    return rung or ("none" if verdict.reason.startswith("no isolation") else "")
 
 
 def _cases(job: Job, pairs: Pairs, verdicts: Sequence[Verdict]) -> list[Case]:

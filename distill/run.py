@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -14,6 +13,7 @@ import msgspec
 
 from distill.artifacts import Manifest, StageRecord
 from traces.errors import DataError, UserError
+from traces.files import whole
 from traces.keys import content_hash
 
 T = TypeVar("T")
@@ -27,16 +27,8 @@ def now() -> str:
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write `payload` to `path` so that a crash leaves the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary:
+        temporary.write_bytes(payload)
 
 
 def write_struct(path: Path, value: Any) -> None:

@@ -112,7 +112,7 @@ def score_each(
         if lacking:
             if stopping():
                 raise Interrupted("scoring stopped; what was scored is saved", "run it again")
-            made = student.score(batch, lambda row: natural and row.key in lacking)  # noqa: B023
+            made = student.score(batch, natural=lacking if natural else ())
             cache.add([one for one in made if one.key in lacking])
         for key, name in names.items():
             yield msgspec.structs.replace(cache.scores[name], key=key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,18 +11,20 @@ from distill.card import write_card
 from distill.curating import annotated, decide_by, pass_rates
 from distill.harvest_stage import budget_of, cap_hint, facts_of, target_of, writers_licences
 from distill.job import Job
-from distill.judging import failed_opinions, judged, latest, rungs
+from distill.judging import failed_opinions
 from distill.pairs import Pairs
 from distill.run import write_struct
+from distill.verdicts import write_verdicts
 from distill.workers import scale_out
 from traces.curate.funnel import check_funnel, count_funnel
 from traces.curate.surgery import Edit, edit
+from traces.digests import DigestSet
 from traces.errors import DataError, Interrupted, PartialError
 from traces.harvest import harvest
 from traces.licence import notes
 from traces.plan import Plan
 from traces.record import Decision, Prompt, Sampling, Trace
-from traces.rows import StructFile, read_structs, write_structs
+from traces.rows import StructFile, write_structs
 from traces.store import TraceStore
 from traces.verify.run import verify_all
 
@@ -82,14 +83,18 @@ def harvest_traces(job: Job) -> dict[str, Any]:
         max_tokens=section.max_tokens,
         top_logprobs=section.top_logprobs,
     )
-    wanted = {"samples": section.samples, "sampling": sampling, "seed": job.recipe.seed}
+    wanted: dict[str, Any] = {
+        "samples": section.samples,
+        "sampling": sampling,
+        "seed": job.recipe.seed,
+    }
     job.say.start("traces", len(prompts) * section.samples)
     path = job.path("harvest/traces.sqlite")
     path.parent.mkdir(exist_ok=True)
     scale_out(job, prompts, path, **wanted)
     opened = TraceStore.open(path, stopping=job.stopping)
     with opened as store, target_of(job.recipe, prompts) as target:
-        plan = Plan(prompts, teacher.record, **wanted, store=store)  # type: ignore[arg-type]
+        plan = Plan(prompts, teacher.record, **wanted, store=store)
         counts = harvest(
             prompts,
             teacher,
@@ -99,7 +104,7 @@ def harvest_traces(job: Job) -> dict[str, Any]:
             budget=budget_of(job.recipe),
             target=target,
             plan=plan,
-            **wanted,  # type: ignore[arg-type]
+            **wanted,
         )
         among = plan.attempts(store) >= 0 if counts.spared else None
     write_structs(job.path("harvest/keys.jsonl"), plan.keys(among))
@@ -134,7 +139,6 @@ def verify_traces(job: Job) -> dict[str, Any]:
     section = job.recipe.verify
     pairs = Pairs(job.run.root)
     job.say.start("traces", len(pairs))
-    verdicts = []
     found = verify_all(
         pairs,
         steps=section.steps,
@@ -142,17 +146,9 @@ def verify_traces(job: Job) -> dict[str, Any]:
         workers=section.workers,
         stopping=job.stopping,
     )
-    for verdict in found:
-        verdicts.append(verdict)
-        if verdict.aspect == "answer":
-            job.say.advance(1)
-    if job.stopping():
-        raise Interrupted("verification stopped", "the same command does it again")
-    verdicts = judged(job, pairs, verdicts)
-    write_structs(job.path("verify/verdicts.jsonl"), verdicts)
-    job.run.manifest.isolation = rungs(verdicts)
-    counts = Counter(f"{v.aspect}_{v.outcome}" for v in latest(verdicts))
-    return {"traces": len(pairs), **dict(sorted(counts.items()))}
+    account = write_verdicts(job, pairs, found)
+    job.run.manifest.isolation = sorted(account.rungs)
+    return {"traces": len(pairs), **dict(sorted(account.counts.items()))}
 
 
 def curate_traces(job: Job) -> dict[str, Any]:
@@ -166,7 +162,7 @@ def curate_traces(job: Job) -> dict[str, Any]:
         ledger = annotated(job, store)
         decisions = decide_by(section, ledger, store, job.path("annotate"))
     funnel = count_funnel(decisions)
-    check_funnel(funnel, decisions, read_structs(job.path("harvest/keys.jsonl"), str))
+    check_funnel(funnel, decisions, StructFile(job.path("harvest/keys.jsonl"), str))
     write_structs(job.path("curate/decisions.jsonl"), decisions)
     write_structs(job.path("curate/kept.jsonl"), [d.key for d in decisions if d.kept])
     write_struct(job.path("curate/funnel.json"), funnel)
@@ -183,8 +179,8 @@ def curate_traces(job: Job) -> dict[str, Any]:
 def kept_pairs(job: Job, edits: list[Edit]) -> Iterator[tuple[Prompt, Trace]]:
     """The traces that curation kept, after its surgery; what that did is added to `edits`."""
     rules = job.recipe.curate.surgery
-    decisions = read_structs(job.path("curate/decisions.jsonl"), Decision)
-    kept = {decision.key for decision in decisions if decision.kept}
+    decisions = StructFile(job.path("curate/decisions.jsonl"), Decision)
+    kept = DigestSet(decision.key for decision in decisions if decision.kept)
     for prompt, trace in Pairs(job.run.root):
         if trace.key in kept:
             edited, done = edit(trace, rules)

@@ -12,7 +12,7 @@ natural  local naturalness (arXiv:2510.03988, first version): each step's mean l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 from distill.artifacts import StudentScore
@@ -49,8 +49,8 @@ class Student:
         self.name = content_hash([model.record.id, VERSION, RANK_CLIP, WINDOW, LEAST])
         self._steps = Steps(partial(model.tokenizer.decode, **AS_IT_IS))
 
-    def score(self, rows: Sequence[Row], natural: Callable[[Row], bool]) -> list[StudentScore]:
-        """One score for each row, with local naturalness where `natural` says so."""
+    def score(self, rows: Sequence[Row], natural: Collection[str] = ()) -> list[StudentScore]:
+        """One score for each row, with local naturalness of those whose key is in `natural`."""
         found = score_rows(self._model.loaded(), self._vocabulary, rows, ranks=True)
         scored = []
         for row, own in zip(rows, found, strict=True):
@@ -65,7 +65,7 @@ class Student:
                     nll=round(nll, DIGITS),
                     rank=round(rank, DIGITS),
                     rsr=round(rank / max(nll, 1e-12), DIGITS),
-                    natural=round(self.naturalness(row), DIGITS) if natural(row) else None,
+                    natural=round(self.naturalness(row), DIGITS) if row.key in natural else None,
                 )
             )
         return scored

@@ -63,6 +63,11 @@ class DigestSet:
     def __len__(self) -> int:
         return len(self._digests) + len(self._others)
 
+    def common(self, other: DigestSet) -> int:
+        """How many are in both."""
+        both = np.intersect1d(self._digests, other._digests, assume_unique=True)
+        return len(both) + len(self._others & other._others)
+
     def __contains__(self, name: str) -> bool:
         digest = _digest(name)
         if not digest:

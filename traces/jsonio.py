@@ -7,6 +7,7 @@ read to its end even where the first line is broken.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -177,9 +178,9 @@ def _json_name(value: Any) -> str:
     return names.get(type(value), "number")
 
 
-def _compressing(path: Path, suffix: str) -> BinaryIO:
+def _compressing(path: Path, suffix: str) -> io.BufferedIOBase | BinaryIO:
     if suffix == ".gz":
-        return gzip.open(path, "wb")  # type: ignore[return-value]
+        return gzip.open(path, "wb")
     if suffix == ".zst":
         return zstandard.ZstdCompressor().stream_writer(path.open("wb"))
     return path.open("wb")

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from traces.errors import DataError
+from traces.files import whole
 
 T = TypeVar("T")
 _CHUNK = 1 << 18  # what is made of a larger one is given back to the system each time
@@ -22,17 +23,9 @@ _GROUP = 32
 
 def write_structs(path: Path, structs: Iterable[Any]) -> None:
     """Write one JSON value per line; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for struct in structs:
-                file.write(msgspec.json.encode(struct) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        for struct in structs:
+            file.write(msgspec.json.encode(struct) + b"\n")
 
 
 class StructFile(Sequence[T]):

@@ -125,7 +125,7 @@ def _cut_block(
 
     `opened` is the opening marker where it is the first thing in the reply but white space.
     """
-    every = list(family.close.finditer(content, opened.end() if opened else 0))
+    every = family.closes(content, opened.end() if opened else 0)
     closes = [close for close in every if not quoted(content, *close.span())]
     if not opened and not closes:
         return None

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-import msgspec
-
 from distill.artifacts import Completion
-from distill.run import write_atomically
 from traces.errors import DataError
 from traces.record import Prompt, Trace
 from traces.verify.extract import before_answer
@@ -59,14 +53,3 @@ def full_text(trace: Trace) -> str:
     if trace.raw_reasoning is None:
         return trace.content
     return f"<think>\n{trace.raw_reasoning}\n</think>\n\n{trace.content}"
-
-
-def write_completions(path: Path, completions: Iterable[Completion]) -> None:
-    """Write one JSON object per line, atomically."""
-    write_atomically(path, b"".join(msgspec.json.encode(c) + b"\n" for c in completions))
-
-
-def read_completions(path: Path) -> Iterator[Completion]:
-    """The completions of a file."""
-    for line in path.read_bytes().splitlines():
-        yield msgspec.json.decode(line, type=Completion)

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.artifacts import Completion
 from distill.card import write_card
-from distill.evaluation.judge import judge, read_completions, write_completions
+from distill.evaluation.judge import judge
 from distill.evaluation.summary import summarise
 from distill.job import Job
 from distill.recipe import EndpointTeacher, LocalTeacher, VllmTeacher
@@ -16,7 +16,7 @@ from distill.sources import make_teacher
 from traces.errors import Interrupted, PartialError
 from traces.harvest import harvest
 from traces.record import Prompt, Sampling
-from traces.rows import read_structs
+from traces.rows import read_structs, write_structs
 from traces.store import TraceStore
 from traces.teachers.protocol import Teacher
 from traces.verify.pool import Pool
@@ -84,7 +84,7 @@ def answer_problems(job: Job, name: str) -> dict[str, Any]:
             completions = [judge(by_id[t.prompt_id], t, name, pool) for t in store.traces()]
     del model
     gc.collect()
-    write_completions(folder / "completions.jsonl", completions)
+    write_structs(folder / "completions.jsonl", completions)
     return {
         "completions": len(completions),
         "right_strict": sum(c.strict == "right" for c in completions),
@@ -97,7 +97,7 @@ def compare(job: Job) -> dict[str, Any]:
     """Write `evaluate/summary.json` from the stored completions."""
     section = job.recipe.evaluate
     completions: dict[str, list[Completion]] = {
-        name: list(read_completions(job.path(f"evaluate/{name}/completions.jsonl")))
+        name: read_structs(job.path(f"evaluate/{name}/completions.jsonl"), Completion)
         for name in evaluated(job)
     }
     missing = [name for name in section.models if name not in completions]

@@ -10,7 +10,7 @@ import pytest
 
 from distill.artifacts import Manifest
 from distill.job import Job
-from distill.judging import failed_opinions, rungs
+from distill.judging import failed_opinions, rung_of
 from distill.pipeline import run_pipeline
 from distill.progress import Silent
 from distill.recipe_file import LoadedRecipe, load_recipe
@@ -213,9 +213,8 @@ def test_what_failed_and_no_result_of_the_recipe_names_is_not_asked_again(tmp_pa
 def test_only_a_program_that_found_no_isolation_counts_as_run_in_none() -> None:
     unread = Verdict("a", "answer", "code@2", "unknown", reason="no final answer")
     ran = Verdict("b", "answer", "code@2/nsjail", "right")
-    assert rungs([unread, ran]) == ["nsjail"]
     bare = Verdict("c", "answer", "code@2", "unknown", reason="no isolation of programs here")
-    assert rungs([unread, ran, bare]) == ["none", "nsjail"]
+    assert [rung_of(one) for one in (unread, ran, bare)] == ["", "nsjail", "none"]
 
 
 def test_rubrics_need_a_judge_whose_quotes_occur_in_the_answer(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def logits(teacher: LocalTeacher, ids: list[int]) -> torch.Tensor:
 
 def test_scores_are_those_of_the_whole_logits(student: Student, teacher: LocalTeacher) -> None:
     rows = [written(teacher, "a", "12 is less than 47."), written(teacher, "b", "No. It is 3.")]
-    for each, got in zip(rows, student.score(rows, lambda row: False), strict=True):
+    for each, got in zip(rows, student.score(rows), strict=True):
         span = torch.tensor(each.input_ids[len(PROMPT) :])
         u = logits(teacher, each.input_ids)[len(PROMPT) - 1 : -1]
         nll = -torch.log_softmax(u, -1).gather(1, span[:, None]).mean()
@@ -67,7 +67,7 @@ def test_local_naturalness_sees_the_question_and_four_steps_and_weighs_steps_equ
     parts = [teacher.tokenizer(step, add_special_tokens=False)["input_ids"] for step in steps]
     # Each step has two sentences, so the window of four is the two steps before.
     whole = row("a", [token for part in parts for token in part])
-    (got,) = student.score([whole], lambda row: True)
+    (got,) = student.score([whole], natural=["a"])
     ends = Steps(teacher.tokenizer.decode).ends(whole.input_ids[len(PROMPT) :])
     assert len(ends) == 14
     means = []

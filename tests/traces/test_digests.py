@@ -60,6 +60,7 @@ def test_a_set_of_digests_holds_what_a_set_of_names_holds(
 ) -> None:
     found = DigestSet(names)
     assert len(found) == len(set(names))
+    assert found.common(DigestSet(others)) == len(set(names) & set(others))
     assert [name in found for name in names + others] == [
         name in set(names) for name in names + others
     ]

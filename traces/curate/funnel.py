@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from traces.curate.decide import RULES
+from traces.digests import DigestSet
 from traces.errors import CountError
 from traces.record import Decision
 
@@ -35,7 +36,7 @@ def count_funnel(decisions: Iterable[Decision]) -> Funnel:
     return Funnel(kept + counts.total(), dropped, kept)
 
 
-def check_funnel(funnel: Funnel, decisions: Collection[Decision], keys: Iterable[str]) -> None:
+def check_funnel(funnel: Funnel, decisions: Collection[Decision], keys: Collection[str]) -> None:
     """Return where every stored trace has exactly one decision and the funnel counts them all.
 
     `keys` are those of the store, one per trace.
@@ -44,17 +45,18 @@ def check_funnel(funnel: Funnel, decisions: Collection[Decision], keys: Iterable
         CountError: a key twice, a trace without a decision, a decision without a trace, or
             `harvested` is not `kept` plus all that were dropped.
     """
-    stored = list(keys)
-    decided = [decision.key for decision in decisions]
-    for name, found in (("traces", stored), ("decisions", decided)):
-        if len(set(found)) != len(found):
-            twice, count = Counter(found).most_common(1)[0]
-            raise CountError(f"{name}: key {twice} occurs {count} times")
-    missing, extra = set(stored) - set(decided), set(decided) - set(stored)
+    decided = DigestSet(decision.key for decision in decisions)
+    stored = DigestSet(keys)
+    if len(stored) != len(keys):
+        raise _twice("traces", keys)
+    if len(decided) != len(decisions):
+        raise _twice("decisions", (decision.key for decision in decisions))
+    common = stored.common(decided)
+    missing, extra = len(stored) - common, len(decided) - common
     if missing or extra:
         raise CountError(
-            f"{len(stored)} traces and {len(decided)} decisions: {len(missing)} traces without a "
-            f"decision, {len(extra)} decisions without a trace"
+            f"{len(stored)} traces and {len(decided)} decisions: {missing} traces without a "
+            f"decision, {extra} decisions without a trace"
         )
     if funnel.harvested != len(stored):
         raise CountError(f"the funnel counts {funnel.harvested} of {len(stored)} traces")
@@ -63,3 +65,8 @@ def check_funnel(funnel: Funnel, decisions: Collection[Decision], keys: Iterable
         raise CountError(f"the funnel has {funnel.harvested} traces but accounts for {total}")
     if funnel != count_funnel(decisions):
         raise CountError("the funnel is not that of the decisions")
+
+
+def _twice(name: str, keys: Iterable[str]) -> CountError:
+    key, count = Counter(keys).most_common(1)[0]
+    return CountError(f"{name}: key {key} occurs {count} times")

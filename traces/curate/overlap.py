@@ -11,9 +11,12 @@ template of a task, or the instruction that every prompt ends with. They count n
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from traces.curate.tokens import Vocabulary, numbers, question_tokens
 from traces.errors import DataError
@@ -62,13 +65,13 @@ def exact_overlap(train: Iterable[Prompt], evaluation: Iterable[Prompt]) -> None
     Raises:
         DataError: some are; names the first three pairs by source, and how many there are.
     """
-    trained: dict[Tokens, str] = {}
-    for prompt in train:
-        trained.setdefault(tuple(question_tokens(question_text(prompt))), name_of(prompt))
-    shared = []
-    for prompt in evaluation:
-        if same := trained.get(tuple(question_tokens(question_text(prompt)))):
-            shared.append(f"{name_of(prompt)} is also {same}")
+    asked = [(prompt, _tokens(prompt)) for prompt in evaluation]  # these are few
+    same = dict.fromkeys((tokens for _, tokens in asked), "")
+    for prompt in train if asked else ():
+        tokens = _tokens(prompt)
+        if same.get(tokens) == "":
+            same[tokens] = name_of(prompt)
+    shared = [f"{name_of(p)} is also {same[tokens]}" for p, tokens in asked if same[tokens]]
     if shared:
         more = f"\nand {len(shared) - 3} more" if len(shared) > 3 else ""
         plural = "problems are" if len(shared) > 1 else "problem is"
@@ -100,12 +103,16 @@ def measure_overlaps(
     train: Iterable[Prompt], evaluation: Iterable[Prompt], *, ngram: int
 ) -> dict[str, Coverage]:
     """How far each training prompt is covered, by prompt id; those that are not at all left out."""
-    asked = {prompt.id: tuple(question_tokens(question_text(prompt))) for prompt in train}
     tested: dict[Tokens, str] = {}
     for prompt in evaluation:
-        tested.setdefault(tuple(question_tokens(question_text(prompt))), name_of(prompt))
+        tested.setdefault(_tokens(prompt), name_of(prompt))
     if not tested:
         return {}
+    known: dict[str, str] = {}  # a word that many questions have is held once
+    asked = {
+        prompt.id: tuple(known.setdefault(token, token) for token in _tokens(prompt))
+        for prompt in train
+    }
     search = _Search(list(tested), list(dict.fromkeys(asked.values())), ngram)
     sources = list(tested.values())
     measured: dict[Tokens, Coverage] = {}
@@ -120,6 +127,10 @@ def measure_overlaps(
         if measured[question].share or measured[question].masked_share:
             found[prompt_id] = measured[question]
     return found
+
+
+def _tokens(prompt: Prompt) -> Tokens:
+    return tuple(question_tokens(question_text(prompt)))
 
 
 def name_of(prompt: Prompt) -> str:
@@ -181,11 +192,12 @@ class _Index:
     def __init__(self, tested: Sequence[Tokens], asked: Sequence[Tokens], n: int) -> None:
         self.n = n
         self.vocabulary = Vocabulary()
-        counts: Counter[int] = Counter()
+        held = array("Q")  # 8 bytes for each, where a Counter takes 130
         for question in {*tested, *asked}:
-            counts.update(set(self._ngrams(question)))
+            held.frombytes(np.unique(self.vocabulary.ngrams(question, n)).tobytes())
+        grams, counts = np.unique(np.frombuffer(held, np.uint64), return_counts=True)
         limit = max(COMMON_LEAST, COMMON_SHARE * (len(tested) + len(asked)))
-        self.common = {gram for gram, count in counts.items() if count >= limit}
+        self.common = frozenset(grams[counts >= limit].tolist())
         self.holders: dict[int, list[int]] = {}
         for index, question in enumerate(tested):
             for gram in set(self._ngrams(question)) - self.common:
