@@ -38,9 +38,16 @@ test: .venv/.installed-test
 	@$(MAKE) --no-print-directory --output-sync -j 2 lint .venv/.bytecode .venv/.loops
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-# Beside the linters, which leave a core idle: what each test process would else make for itself.
-.venv/.bytecode .venv/.loops: .venv/.installed-test
-	PYTHONPATH=. $(BIN)/python tests/warm.py $(subst .,,$(notdir $@))
+# Beside the linters, which leave a core idle: byte code and the compiled loops of curation, which
+# the two test processes would else each make for themselves. What fails here fails again below.
+QUIETLY := $(BIN)/python -m pytest -p no:terminal -o addopts=--import-mode=importlib
+
+.venv/.bytecode: .venv/.installed-test
+	-@$(QUIETLY) --collect-only
+	@touch $@
+
+.venv/.loops: .venv/.installed-test
+	-@$(QUIETLY) $(addprefix tests/traces/curate/test_,decide.py dedup.py diverse.py scan.py)
 	@touch $@
 
 # What CI has no time for: all kernels for all architectures, 10,000 hostile answers, Ray, two ranks.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .lines import file_argument, print_row, tally
+from .spread import check_spread, spread_options
 
 if TYPE_CHECKING:
     from traces.curate.rows import DedupRow
@@ -31,25 +32,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Jaccard similarity of word 5-grams from which two rows are copies.",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@click.option("--ray", is_flag=True, help="Work as tasks of Ray. Needs --work.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for intermediate files: the same command goes on with what is in it.",
 )
-@click.option("--rank", type=click.IntRange(0), help="Do this share of the work only, from 0.")
-@click.option("--world", type=click.IntRange(1), help="How many ranks there are.")
-@click.option(
-    "--print-slurm", is_flag=True, help="Print a job array of --world ranks and do nothing."
-)
+@spread_options
 def dedup(
     paths: tuple[Path, ...],
     field: str,
     threshold: float,
+    work: Path | None,
     workers: int,
     ray: bool,
-    work: Path | None,
     rank: int | None,
     world: int | None,
     print_slurm: bool,
@@ -64,17 +59,12 @@ def dedup(
     """
     from traces.curate import dedup_files
 
+    check_spread(workers, ray, rank, world, print_slurm)
     if (rank is not None or print_slurm or ray) and work is None:
         raise click.UsageError("--rank, --ray and --print-slurm need --work, on a shared disk")
-    if (rank is not None or print_slurm) and world is None:
-        raise click.UsageError("--rank and --print-slurm need --world")
     if print_slurm and work and world:
         click.echo(dedup_files.slurm(paths, work, world, field=field, threshold=threshold))
     elif rank is not None and work and world:
-        if rank >= world:
-            raise click.UsageError(
-                f"--rank {rank}: the ranks of --world {world} end at {world - 1}"
-            )
         dedup_files.dedup_rank(paths, work, rank, world, field=field, threshold=threshold)
     else:
         _print_copies(

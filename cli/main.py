@@ -42,7 +42,7 @@ TABLE = {
 
 SAVING = frozenset(
     {"run", "harvest", "questions", "curate", "score", "train", "evaluate", "ablate"}
-    | {"traces import", "traces resplit"}
+    | {"traces import", "traces resplit", "traces measure"}
 )
 """Commands that go on from what is saved."""
 

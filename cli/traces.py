@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .measure import measure
 from .options import json_option
 from .output import indented, print_json, print_lines
 
@@ -23,6 +24,9 @@ def group() -> None:
 
     STORE is a traces.sqlite, or the directory of a run.
     """
+
+
+group.add_command(measure)
 
 
 @group.command("import", short_help="Read an export, or logs of conversations, into a store.")

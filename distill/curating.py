@@ -11,6 +11,7 @@ from msgspec import MsgspecError, Struct, json, to_builtins
 
 from distill.artifacts import StudentScore
 from distill.job import Job
+from distill.measuring import STORE, measured_of
 from distill.recipe import Curate, Overlap, Select, Semantic
 from traces.curate.annotate import VERSION, Item, ledger_of
 from traces.curate.decide import decide, floor_of
@@ -19,6 +20,7 @@ from traces.curate.measure_store import measure_store
 from traces.curate.reworded import Reworded
 from traces.curate.select import Selection, pass_rate
 from traces.curate.semantic import FLOOR, Alike, alike_questions, load_encoder
+from traces.curate.semantic import VERSION as ALIKE
 from traces.errors import DataError
 from traces.jsonio import write_json
 from traces.keys import content_hash
@@ -81,7 +83,7 @@ def noted_pairs(section: Semantic, store: TraceStore, path: Path) -> list[Alike]
     """Pairs of alike questions: read where they were made of the same, else made and written."""
     prompts = list(store.prompts())
     floor = min(FLOOR, section.threshold)
-    made_of = content_hash([section.encoder, floor, sorted(prompt.id for prompt in prompts)])
+    made_of = content_hash([section.encoder, floor, sorted(p.id for p in prompts), ALIKE])
     if path.exists():
         try:
             noted = json.decode(path.read_bytes(), type=_Pairs)
@@ -108,10 +110,10 @@ def annotated(job: Job, store: TraceStore) -> Ledger:
         verdicts = _verdicts(job.path("verify/verdicts.jsonl"))
         rows = list(
             measure_store(
-                job.path("harvest/traces.sqlite"),
+                job.path(STORE),
                 job.path("harvest/keys.jsonl"),
                 job.path("annotate/parts"),
-                content_hash([job.fingerprints["verify"], VERSION]),
+                measured_of(job.run.manifest, job.run.root),
                 partial(in_processes, section.workers),
             )
         )

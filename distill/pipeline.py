@@ -27,12 +27,13 @@ from distill.reworded_stage import note_reworded, semantic_of
 from distill.run import read_struct
 from distill.score_stage import needs_scores, score_traces
 from distill.sources import source_state, teacher_state
+from distill.unwritten import check_unwritten
 from traces.errors import MissingDependencyError
 from traces.licence import notes
 from traces.resplit import note_of
 
 CODE_VERSION = {
-    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 1, "score": 1, "curate": 5},
+    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 2, "score": 1, "curate": 5},
     **{"dataset": 2, "train": 2},
 }
 """Raised when a stage would give another result from the same inputs."""
@@ -261,6 +262,8 @@ def check(loaded: LoadedRecipe) -> list[str]:
     """
     proved = Preflight(loaded)
     check_kd(loaded)
+    if lines := check_unwritten(proved):
+        return lines
     training, held_out = proved.prompts
     teacher = proved.teacher.record
     lines = [

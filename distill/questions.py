@@ -18,6 +18,7 @@ from traces.keys import content_hash
 from traces.questions import QuestionCounts, read_questions, request_prompts
 from traces.record import Prompt, Sampling, Trace
 from traces.store import TraceStore
+from traces.teachers.protocol import Teacher
 
 
 class Written(NamedTuple):
@@ -72,12 +73,10 @@ def stored_questions(loaded: LoadedRecipe, source: DocumentSource, split: str) -
         UserError: the teacher has not written all questions yet.
     """
     passages = passages_of(loaded, source)
-    wanted = request_prompts(passages, source.per_passage)
-    missing = len(wanted) - len(_replies(store_path(loaded, source), wanted))
+    missing, wanted = missing_questions(loaded, source)
     if missing > 0:
         raise UserError(
-            f"{loaded.resolve(source.store)}: {missing} of {len(wanted)} passages have no "
-            "questions yet",
+            f"{loaded.resolve(source.store)}: {missing} of {wanted} passages have no questions yet",
             f"run `distill questions {loaded.path}`; `distill run` does it too",
         )
     held = [held_out(passage, source.held_out_share) for passage in passages]
@@ -87,6 +86,12 @@ def stored_questions(loaded: LoadedRecipe, source: DocumentSource, split: str) -
         why = "set held_out_share" if split == "test" else "ask a stronger teacher, or others"
         raise DataError(f"{loaded.resolve(source.store)}: no {split} questions", why)
     return prompts
+
+
+def missing_questions(loaded: LoadedRecipe, source: DocumentSource) -> tuple[int, int]:
+    """How many passages have no questions yet, and how many passages there are."""
+    wanted = request_prompts(passages_of(loaded, source), source.per_passage)
+    return len(wanted) - len(_replies(store_path(loaded, source), wanted)), len(wanted)
 
 
 def questions_state(loaded: LoadedRecipe, source: DocumentSource) -> list[str]:
@@ -111,13 +116,13 @@ def held_out(passage: Passage, share: float) -> bool:
     return int.from_bytes(digest, "big") < share * 2**64
 
 
-def _ask(
-    loaded: LoadedRecipe,
-    source: DocumentSource,
-    passages: list[Passage],
-    stopping: Callable[[], bool],
-    say: Progress,
-) -> None:
+def writer_of(loaded: LoadedRecipe, source: DocumentSource) -> Teacher:
+    """The teacher that writes the questions of a source, ready to answer.
+
+    Raises:
+        UserError: it cannot write, or its licence does not allow it.
+        TeacherError: it does not answer.
+    """
     from distill.sources import make_teacher
 
     section = source.teacher or loaded.recipe.teacher
@@ -129,6 +134,17 @@ def _ask(
     licence_of(section)
     teacher = make_teacher(loaded, section)
     teacher.check()
+    return teacher
+
+
+def _ask(
+    loaded: LoadedRecipe,
+    source: DocumentSource,
+    passages: list[Passage],
+    stopping: Callable[[], bool],
+    say: Progress,
+) -> None:
+    teacher = writer_of(loaded, source)
     prompts = request_prompts(passages, source.per_passage)
     say.stage("questions", why=f"{len(passages)} passages")
     say.start("passages", len(prompts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,11 @@ def modules(*folders: str) -> list[Path]:
 SOURCES = modules("traces", "distill", "cli")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -61,7 +67,7 @@ def test_imports_point_down(path: Path) -> None:
     forbidden = ["cli", "distill.cli"]
     if path.is_relative_to(ROOT / "traces"):
         forbidden.append("distill")
-    found = [name for name in imports(ast.parse(path.read_text())) if starts_with(name, *forbidden)]
+    found = [name for name in imports(parsed(path)) if starts_with(name, *forbidden)]
     assert found == []
 
 
@@ -84,7 +90,7 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = {
         name: {
             found
-            for found in imports(outside_functions(ast.parse(path.read_text())))
+            for found in imports(outside_functions(parsed(path)))
             if found in names and found != name
         }
         for name, path in names.items()
@@ -118,7 +124,7 @@ def test_the_cuda_folder_does_not_hide_the_cuda_package() -> None:
     "path", [path for path in SOURCES if path.name == "__init__.py"], ids=label
 )
 def test_package_inits_hold_a_docstring_only(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     assert ast.get_docstring(tree)
     if path != ROOT / "distill/losses/__init__.py":
         assert len(tree.body) == 1
@@ -126,9 +132,8 @@ def test_package_inits_hold_a_docstring_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_modules_are_small_rooms_with_a_sign_at_the_door(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= LONGEST
-    assert ast.get_docstring(ast.parse(text))
+    assert len(path.read_text().splitlines()) <= LONGEST
+    assert ast.get_docstring(parsed(path))
 
 
 def test_every_package_is_listed_for_the_wheel() -> None:
@@ -167,7 +172,7 @@ def names_read() -> set[str]:
     for path in modules("traces", "distill"):
         if path.name.startswith("recipe"):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 found.add(node.attr)
             elif isinstance(node, ast.arg):

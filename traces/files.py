@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,9 @@ def whole(path: Path) -> Iterator[Path]:
     file that was at `path` stays as it was. Missing folders are made. What the system raises is
     raised as it is: a stage of a run that met a full disk goes on by the same command.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Containers that share a disk share their process ids too.
+    name = f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}.tmp"
+    temporary = path.with_name(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -113,8 +113,28 @@ def test_a_rank_of_dedup_does_its_work_and_prints_no_rows(distill: Distill, tmp_
     assert distill(*share, "--rank", "0").out == ""
     assert (tmp_path / "work/keep.jsonl").read_text().count("\n") == 2
     assert distill(*share, "--print-slurm").out.startswith("#!/bin/bash\n")
-    for wrong in (["--rank", "0"], ["--rank", "1", "--work", tmp_path / "work", "--world", "1"]):
-        assert distill("dedup", path, *wrong).code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rank", "0"],
+        ["--rank", "1", "--world", "1"],
+        ["--world", "2"],
+        ["--print-slurm"],
+        ["--rank", "0", "--world", "1", "--workers", "2"],
+        ["--rank", "0", "--world", "1", "--ray"],
+        ["--print-slurm", "--world", "2", "--workers", "2"],
+        ["--ray", "--workers", "2"],
+    ],
+)
+def test_options_of_which_one_would_be_dropped_are_refused(
+    distill: Distill, tmp_path: Path, options: list[str]
+) -> None:
+    path = write(tmp_path / "1.jsonl", [{"text": prose(1)}, {"text": prose(1)}])
+    found = distill("dedup", path, "--work", tmp_path / "work", *options)
+    assert (found.code, found.out) == (2, "")
+    assert not (tmp_path / "work").exists()
 
 
 def test_decontaminate_labels_what_it_finds_and_counts_per_file(

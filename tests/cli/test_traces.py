@@ -135,3 +135,13 @@ def test_an_export_of_logs_that_are_not_there_writes_nothing(distill: Distill, r
     assert distill("traces", "export", run, "logs.jsonl", "--logs", "--messages").code == 2
     assert distill("traces", "export", run, "logs.jsonl", "--all", "--messages").code == 2
     assert not Path("logs.jsonl").exists()
+
+
+def test_a_run_is_measured_by_ranks_or_here(distill: Distill, run: Path) -> None:
+    assert distill("traces", "measure", run, "--rank", "0", "--world", "1").code == 0
+    again = distill("traces", "measure", run)
+    assert (again.code, again.out) == (0, "")
+    assert again.err == "0 of 1 parts were measured, all are there now\n"
+    assert "--array=0-3" in distill("traces", "measure", run, "--print-slurm", "--world", "4").out
+    for wrong in (["--world", "2"], ["--ray", "--workers", "2"]):
+        assert distill("traces", "measure", run, *wrong).code == 2

@@ -24,6 +24,16 @@ def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
     assert names(path.parent) == ["b.txt"]
 
 
+def test_processes_of_one_id_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    """As those of containers that share a disk are."""
+    path = tmp_path / "plan.json"
+    with replacing(path) as one, replacing(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert names(tmp_path) == ["plan.json"]
+
+
 def fail(path: Path, error: Exception) -> None:
     with replacing(path) as temporary:
         temporary.write_text("half")

@@ -92,7 +92,7 @@ def ledger_of(
         [row.digest for row in rows],
         sketches,
         best_first(rows, [answer for answer, _, _ in outcomes]),
-        lambda number: compared(item_of(rows[number].keys))[0],
+        lambda number: text_of(item_of(rows[number].keys), rows[number].tokens),
         floor,
     )
     none = Coverage("", 0.0, "", 0.0)
@@ -123,15 +123,21 @@ def ledger_of(
 
 def compared(item: Item) -> tuple[Text, U32]:
     """What a trace is compared by with others, and the sketch to find them by."""
-    from traces.curate.dedup import SHORT_TOKENS, short_sketch
-    from traces.curate.nearby import Text
+    from traces.curate.dedup import short_sketch
     from traces.curate.scan import sketch
 
-    text, question = trace_text(item.trace), question_text(item.prompt)
-    count, found = sketch(text)
-    if question and count < SHORT_TOKENS:
-        return Text(text, question), short_sketch(text, question)
-    return Text(text), found
+    tokens, found = sketch(trace_text(item.trace))
+    text = text_of(item, tokens)
+    return text, short_sketch(*text) if text.question else found
+
+
+def text_of(item: Item, tokens: int) -> Text:
+    """What a trace of so many tokens is compared by."""
+    from traces.curate.dedup import SHORT_TOKENS
+    from traces.curate.nearby import Text
+
+    question = question_text(item.prompt) if tokens < SHORT_TOKENS else ""
+    return Text(trace_text(item.trace), question)
 
 
 def best_first(rows: Sequence[Measured], answers: Sequence[int]) -> list[int]:

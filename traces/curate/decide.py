@@ -155,7 +155,8 @@ def decide(
     drops.above("compression", ledger.compression, max_compression)
     if overlap_coverage is not None:
         _overlapping(drops, overlap_coverage)
-    drop_reworded(drops, reworded)
+    if reworded:
+        drop_reworded(drops, reworded)
     _wrong(drops, policy, wrong_steps == "drop")
     if alike:
         drop_alike(drops, alike, alike_from)

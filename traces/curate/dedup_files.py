@@ -18,22 +18,13 @@ import msgspec
 from traces.curate.rows import DedupRow, dedup_rows
 from traces.errors import DataError
 from traces.jsonio import Faults, write_json
+from traces.slurm import job_array
 
 if TYPE_CHECKING:
     from traces.curate import sharded
 
 SHARD_BYTES = 64 << 20
 _PLAN = "plan.json"
-_SLURM = """#!/bin/bash
-#SBATCH --job-name=dedup
-#SBATCH --array=0-{last}
-#SBATCH --cpus-per-task=1
-#SBATCH --mem=8G
-#SBATCH --requeue
-set -euo pipefail
-{command} --rank "$SLURM_ARRAY_TASK_ID" --world {world}
-# when all have ended, this prints the rows:
-# {command}"""
 
 
 def dedup_files(
@@ -89,8 +80,8 @@ def dedup_rank(
 def slurm(paths: Sequence[Path], work: Path, world: int, *, field: str, threshold: float) -> str:
     """A job array of `world` ranks for sbatch."""
     words = ["distill", "dedup", *(str(path.absolute()) for path in paths)]
-    words += ["--field", field, "--threshold", f"{threshold:g}", "--work", str(work.absolute())]
-    return _SLURM.format(last=world - 1, world=world, command=shlex.join(words))
+    words += ["--field", field, "--threshold", repr(threshold), "--work", str(work.absolute())]
+    return job_array("dedup", words, world, f"this prints the rows:\n# {shlex.join(words)}")
 
 
 def begin(

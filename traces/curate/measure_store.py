@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from traces.curate.measure import Measured, Reader
 from traces.digests import DigestSet
 from traces.files import replacing
-from traces.jsonio import write_json
+from traces.keys import content_hash
 from traces.phases import Each, Phase, mark, run_phases
 from traces.record import Prompt
 from traces.rows import StructFile
@@ -30,13 +28,27 @@ PART_TRACES = 4096
 _PHASE = "measure"
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What the parts in a folder are made of. `keys` is a file of the keys that count."""
+class Plan(NamedTuple):
+    """`keys` is a file of the keys that count, `made_of` names what the traces are, and `folder` is
+    for parts of just these, so whoever begins first, all who work on them use the same one.
+    """
 
-    store: str
-    keys: str
+    store: Path
+    keys: Path
+    folder: Path
     parts: int
     made_of: str
+
+
+def plan_of(store: Path, keys: Path, folder: Path, made_of: str, size: int = PART_TRACES) -> Plan:
+    """How the traces of `keys` are measured, in parts of about `size` below `folder`."""
+    parts = max(1, -(-len(StructFile(keys, str)) // size))
+    return Plan(store, keys, folder / content_hash([made_of, parts])[:16], parts, made_of)
+
+
+def phases(plan: Plan) -> list[Phase]:
+    """The work: one task for each part."""
+    return [Phase(_PHASE, plan.parts, partial(_measure, plan))]
 
 
 def measure_store(
@@ -44,44 +56,37 @@ def measure_store(
 ) -> Iterator[Measured]:
     """The measures of the traces of `keys`, in the order of the store; `folder` is for the parts.
 
-    `made_of` names what the traces are; parts of others in the folder are thrown away. Up to `size`
-    traces are measured here and now. The folder is removed when the last of them was given.
+    `made_of` names what the traces are; parts of others in the folder are thrown away, and parts
+    of these that are there are not made again. Up to `size` traces are measured here and now. The
+    folder is removed when the last of them was given.
 
     Raises:
         PartialError: a worker was lost; what is done is kept.
     """
-    count = len(StructFile(keys, str))
-    plan = Plan(str(store), str(keys), max(1, -(-count // size)), made_of)
-    if plan.parts == 1:
+    plan = plan_of(store, keys, folder, made_of, size)
+    if plan.parts == 1 and not plan.folder.exists():
         yield from _measured(plan, 0)
-        return
-    _prepare(folder, plan)
-    run_phases(folder, [Phase(_PHASE, plan.parts, partial(_measure, folder, plan))], each)
-    for number in range(plan.parts):
-        yield from _load(folder / f"{_PHASE}-{number:05d}.arrow")
-    shutil.rmtree(folder)
-
-
-def _prepare(folder: Path, plan: Plan) -> None:
-    path = folder / "plan.json"
-    with suppress(FileNotFoundError, msgspec.MsgspecError):
-        if msgspec.json.decode(path.read_bytes(), type=Plan) == plan:
-            return
+    else:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        for other in folder.iterdir():
+            if other != plan.folder:
+                shutil.rmtree(other, ignore_errors=True)
+        run_phases(plan.folder, phases(plan), each)
+        for number in range(plan.parts):
+            yield from _load(plan.folder / f"{_PHASE}-{number:05d}.arrow")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_json(path, plan)
 
 
-def _measure(folder: Path, plan: Plan, number: int) -> None:
-    _save(folder / f"{_PHASE}-{number:05d}.arrow", list(_measured(plan, number)))
-    mark(folder, _PHASE, number)
+def _measure(plan: Plan, number: int) -> None:
+    _save(plan.folder / f"{_PHASE}-{number:05d}.arrow", list(_measured(plan, number)))
+    mark(plan.folder, _PHASE, number)
 
 
 def _measured(plan: Plan, number: int) -> Iterator[Measured]:
-    changed = Path(plan.keys).stat()
+    changed = plan.keys.stat()
     wanted = _wanted(plan.keys, (changed.st_mtime_ns, changed.st_size))
     reader, prompts = Reader(), dict[str, Prompt]()
-    with TraceStore.open(Path(plan.store), readonly=True) as store:
+    with TraceStore.open(plan.store, readonly=True) as store:
         for trace in store.traces(part=(number, plan.parts)):
             if trace.key in wanted:
                 if trace.prompt_id not in prompts:
@@ -90,9 +95,9 @@ def _measured(plan: Plan, number: int) -> Iterator[Measured]:
 
 
 @lru_cache(1)
-def _wanted(keys: str, changed: tuple[int, int]) -> DigestSet:
+def _wanted(keys: Path, changed: tuple[int, int]) -> DigestSet:
     """The keys that count, read once in a process, not once a part."""
-    return DigestSet(StructFile(Path(keys), str))
+    return DigestSet(StructFile(keys, str))
 
 
 def _save(path: Path, rows: list[Measured]) -> None:

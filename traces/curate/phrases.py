@@ -16,7 +16,6 @@ import re
 
 from traces.verify.extract import answer_part
 
-RULES = ("refusal", "identity", "cutoff")
 HEAD_CHARS = 300  # of the reasoning, and of the answer for a refusal
 END_CHARS = 2000  # at either end of a long answer, for the others
 
@@ -115,7 +114,7 @@ _ABOUT_DATES = (
 
 
 def phrases(question: str, reasoning: str | None, answer: str | None) -> tuple[str, ...]:
-    """The rules of RULES that a trace breaks, in their order."""
+    """The rules that a trace breaks, of `refusal`, `identity` and `cutoff`, in this order."""
     said = answer_part(answer or "").replace("\u2019", "'")
     if len(said) > 2 * END_CHARS:
         said = f"{said[:END_CHARS]}\n{said[-END_CHARS:]}"

@@ -20,8 +20,7 @@ from traces.curate.semantic import Encoder, directions
 from traces.curate.tokens import numbers, question_tokens
 from traces.keys import content_hash
 from traces.record import Outcome, Prompt, Trace
-from traces.verify.extract import answer_part, boxes
-from traces.verify.judge import agreed, plain, request, tagged
+from traces.verify.judge import agreed, both_orders, opinion, tagged
 
 _BLOCK = 1024
 
@@ -88,12 +87,11 @@ def nearest_questions(
         for (prompt, text), row in zip(block, alike, strict=True):
             best = np.argsort(-row, kind="stable")[:top]
             mine = _numbers(text)
-            found += [
-                Reworded(prompt.id, near.id, name_of(near), float(row[n]), mine == held[n])
-                for n in best.tolist()
-                for near in [tested[n][0]]
-                if row[n] >= threshold
-            ]
+            for n in best.tolist():
+                near, similarity = tested[n][0], round(float(row[n]), 4)
+                if similarity >= threshold:
+                    names = prompt.id, near.id, name_of(near)
+                    found.append(Reworded(*names, similarity, mine == held[n]))
     return found
 
 
@@ -102,16 +100,14 @@ def same_requests(one: Prompt, other: Prompt) -> tuple[Prompt, Prompt]:
     texts = [question_text(one), question_text(other)]
     mark = content_hash(texts)[:12]
     parts = [tagged("question", mark, text) for text in texts]
-    head = _TASK.format(mark=mark)
-    first, second = ("\n".join([head, *order, _END]) for order in (parts, parts[::-1]))
-    return request(first), request(second)
+    return both_orders([_TASK.format(mark=mark)], parts, _END)
 
 
 def judged_pair(
     pair: Reworded, replies: tuple[Trace | None, Trace | None], keys: tuple[str, ...]
 ) -> Reworded:
     """The pair with what a judge said of it: the same, another, or unknown where orders differ."""
-    first, second = (_opinion(reply) for reply in replies)
+    first, second = (opinion(reply, "same", "different") for reply in replies)
     return msgspec.structs.replace(
         pair, opinions=(first, second), outcome=agreed(first, second), requests=keys
     )
@@ -151,15 +147,6 @@ def drop_reworded(drops: Drops, pairs: Sequence[Reworded]) -> None:
     drops.drop("reworded", mask, lambda row: same[int(codes[row])], "another problem")
     for row in np.flatnonzero(drops.alive & np.isin(codes, list(near))).tolist():
         drops.labels[row] = f"perhaps reworded: {near[int(codes[row])]}"
-
-
-def _opinion(reply: Trace | None) -> Outcome:
-    if reply is None or reply.status != "ok":
-        return "unknown"
-    said = {plain(box) for box in boxes(answer_part(reply.answer or ""))}
-    if said == {"same"}:
-        return "right"
-    return "wrong" if said == {"different"} else "unknown"
 
 
 def _numbers(text: str) -> tuple[tuple[str, int], ...]:

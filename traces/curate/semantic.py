@@ -7,7 +7,6 @@ with different numbers are different problems and never a pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -18,10 +17,12 @@ from traces.curate.drops import Drops
 from traces.curate.ledger import RIGHT
 from traces.curate.overlap import question_text
 from traces.curate.tokens import numbers, question_tokens
+from traces.dotted import dotted
 from traces.errors import DataError, MissingDependencyError, UserError
 from traces.record import Prompt
 
 FLOOR = 0.8
+VERSION = 2
 _BLOCK = 1024
 
 Encoder = Callable[[Sequence[str]], npt.ArrayLike]
@@ -40,15 +41,13 @@ def load_encoder(name: str) -> Encoder:
     """The encoder at the dotted path `package.module:function`, else a sentence-transformers model.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is no function.
         MissingDependencyError: sentence-transformers is not installed.
     """
-    module, _, attribute = name.partition(":")
-    if attribute:
-        try:
-            found: Encoder = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"cannot load the encoder {name!r}: {error}") from error
+    if ":" in name:
+        found: Encoder = dotted(name, "encoder")
+        if not callable(found):
+            raise UserError(f"the encoder {name!r} is no function but {type(found).__name__}")
         return found
     try:
         from sentence_transformers import SentenceTransformer
@@ -75,21 +74,19 @@ def alike_questions(
         DataError: the encoder gives another number of vectors than texts, or none that is finite.
     """
     texts = {prompt.id: question_text(prompt) for prompt in prompts}
-    ids = sorted(key for key, text in texts.items() if text.strip())
-    groups: dict[Any, list[int]] = {}
-    for place, key in enumerate(ids):
-        groups.setdefault(numbers(question_tokens(texts[key])), []).append(place)
-    shared = sorted(place for group in groups.values() if len(group) > 1 for place in group)
-    if not shared:
+    groups: dict[Any, list[str]] = {}
+    for key in sorted(key for key, text in texts.items() if text.strip()):
+        groups.setdefault(numbers(question_tokens(texts[key])), []).append(key)
+    shared = [group for group in groups.values() if len(group) > 1]
+    ids = [key for group in shared for key in group]
+    if not ids:
         return []
-    vectors = directions(encode([texts[ids[place]] for place in shared]), len(shared))
-    row_of = {place: row for row, place in enumerate(shared)}
-    found = []
-    for group in groups.values():
-        if len(group) > 1:
-            mine = vectors[[row_of[place] for place in group]]
-            for one, other, alike in _pairs(mine, floor):
-                found.append(Alike(ids[group[one]], ids[group[other]], alike))
+    vectors = directions(encode([texts[key] for key in ids]), len(ids))
+    found, start = [], 0
+    for group in shared:
+        for one, other, alike in _pairs(vectors[start : start + len(group)], floor):
+            found.append(Alike(group[one], group[other], alike))
+        start += len(group)
     return sorted(found, key=lambda pair: (pair.one, pair.other))
 
 
@@ -121,25 +118,26 @@ def drop_alike(drops: Drops, pairs: Sequence[Alike], threshold: float) -> None:
     drops.drop("semantic_duplicate", mask, lambda row: gone[int(codes[row])], threshold)
 
 
-def directions(found: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
-    """What an encoder gave for `count` texts, at length 1, [N, H]; zeros stay zeros.
+def directions(found: npt.ArrayLike, count: int) -> npt.NDArray[np.float32]:
+    """What an encoder gave for `count` texts, copied and at length 1, [N, H]; zeros stay zeros.
 
     Raises:
         DataError: it is another number of vectors, or some are not finite.
     """
-    vectors = np.asarray(found, np.float64)
+    vectors = np.array(found, np.float32)
     if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
         raise DataError(
             f"the encoder made an array of shape {vectors.shape} from {count} questions",
             "it must give one vector of finite numbers for each",
         )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1.0)
+    vectors /= np.where(norms > 0, norms, np.float32(1))
+    return vectors
 
 
-def _pairs(vectors: npt.NDArray[np.float64], floor: float) -> Iterable[tuple[int, int, float]]:
+def _pairs(vectors: npt.NDArray[np.float32], floor: float) -> Iterable[tuple[int, int, float]]:
     for start in range(0, len(vectors), _BLOCK):
         alike = np.round(vectors[start : start + _BLOCK] @ vectors.T, 4)
-        for one, other in np.argwhere(alike >= floor).tolist():
+        for one, other in np.argwhere(alike >= np.float32(floor)).tolist():
             if start + one < other:
-                yield start + one, other, float(alike[one, other])
+                yield start + one, other, round(float(alike[one, other]), 4)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
+from traces.dotted import dotted
 from traces.errors import UserError
 from traces.keys import prompt_id
 from traces.record import Message, Outcome, Prompt, Reference
@@ -71,13 +71,9 @@ def family(name: str) -> Family:
         UserError: there is none.
     """
     path = FAMILIES.get(name, name)
-    module, _, attribute = path.partition(":")
-    if not attribute:
+    if ":" not in path:
         raise UserError(f"no task family {name!r}", f"known: {', '.join(sorted(FAMILIES))}")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"cannot load the task family {name!r}: {error}") from error
+    found = dotted(path, "task family")
     if not isinstance(found, Family):
         raise UserError(f"{name!r} is not a task family but {type(found).__name__}")
     return found

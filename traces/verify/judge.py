@@ -46,7 +46,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `why` it was asked, the verdict `before` and its tier, the `opinions` in the order asked, what
     they come to, and whether that is now the verdict (`applied`). `requests` are keys of the
-    judge's store. `score` and `criteria` are those of a rubric.
+    judge's store. `score` and `criteria` are those of a rubric; `fault` is why there are none.
     """
 
     key: str
@@ -59,6 +59,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
     requests: tuple[str, ...] = ()
     score: float | None = None
     criteria: tuple[dict[str, Any], ...] = ()
+    fault: str = ""
 
 
 class Case(NamedTuple):
@@ -113,7 +114,12 @@ def requests(case: Case) -> tuple[Prompt, Prompt]:
     mark = content_hash([question, gold, answer])[:12]
     parts = [tagged("reference", mark, gold), tagged("candidate", mark, answer)]
     head = [_TASK.format(mark=mark), tagged("question", mark, question)]
-    first, second = ("\n".join([*head, *order, _END]) for order in (parts, parts[::-1]))
+    return both_orders(head, parts, _END)
+
+
+def both_orders(head: list[str], parts: list[str], end: str) -> tuple[Prompt, Prompt]:
+    """A question about two texts, in the order of `parts` and in the other one."""
+    first, second = ("\n".join([*head, *order, end]) for order in (parts, parts[::-1]))
     return request(first), request(second)
 
 
@@ -133,14 +139,14 @@ def _reference_text(reference: Reference) -> str:
     return "\n".join([reference.answer, *(["where the choices are:", *choices] if choices else [])])
 
 
-def opinion(reply: Trace | None) -> Outcome:
-    """What one reply says; unknown where it failed, says neither, or says both."""
+def opinion(reply: Trace | None, yes: str = "correct", no: str = "incorrect") -> Outcome:
+    """What one reply says: right for `yes`; unknown where it failed, says neither, or both."""
     if reply is None or reply.status != "ok":
         return "unknown"
     said = {plain(box) for box in boxes(answer_part(reply.answer or ""))}
-    if said == {"correct"}:
+    if said == {yes}:
         return "right"
-    return "wrong" if said == {"incorrect"} else "unknown"
+    return "wrong" if said == {no} else "unknown"
 
 
 def plain(box: str) -> str:

@@ -87,20 +87,30 @@ def rubric_request(case: Case, criteria: Sequence[Criterion]) -> Prompt:
 
 def read_ratings(reply: Trace | None, count: int) -> list[tuple[bool, str]] | None:
     """Met and evidence of each of `count` criteria; None where the reply does not say all."""
-    if reply is None or reply.status != "ok":
-        return None
+    found = _ratings(reply, count)
+    return None if isinstance(found, str) else found
+
+
+def _ratings(reply: Trace | None, count: int) -> list[tuple[bool, str]] | str:
+    """The same, or in words why there are none."""
+    if reply is None:
+        return "the judge was not asked"
+    if reply.status != "ok":
+        return f"the reply is {reply.status}"
     text = answer_part(reply.answer or "")
     try:
         rows = json.loads(text[text.index("[") : text.rindex("]") + 1])
     except (ValueError, RecursionError):
-        return None
-    if len(rows) != count or not all(isinstance(row, dict) for row in rows):
-        return None
+        return "the reply holds no list of JSON objects"
+    if not all(isinstance(row, dict) for row in rows):
+        return "the reply holds no list of JSON objects"
+    if len(rows) != count:
+        return f"the reply rates {len(rows)} of {count} criteria"
     found = []
     for number, row in enumerate(rows, 1):
         met, evidence = row.get("met"), row.get("evidence")
         if row.get("criterion") != number or not isinstance(met, bool):
-            return None
+            return f"the reply does not say of criterion {number} whether it is met"
         found.append((met, evidence if isinstance(evidence, str) else ""))
     return found
 
@@ -121,10 +131,10 @@ def rate(
 ) -> Judgement:
     """The judgement by a rubric: right from `threshold` up, unknown where the reply is none."""
     before = case.verdict
-    ratings = read_ratings(reply, len(criteria))
+    ratings = _ratings(reply, len(criteria))
     about = (before.key, case.why, before.outcome, before.tier)
-    if ratings is None:
-        return Judgement(*about, (), "unknown", False, (key,))
+    if isinstance(ratings, str):
+        return Judgement(*about, (), "unknown", False, (key,), fault=ratings)
     answer, rated = shown_answer(case.trace), list[dict[str, Any]]()
     for criterion, (said, evidence) in zip(criteria, ratings, strict=True):
         met = said and occurs(evidence, answer)

@@ -181,6 +181,8 @@ def test_a_field_that_no_row_has_ends_the_work(many: Path, tmp_path: Path) -> No
 
 def test_the_job_array_has_a_rank_for_each_task(many: Path, tmp_path: Path) -> None:
     script = slurm([many], tmp_path, 8, field="text", threshold=0.8)
+    exact = slurm([many], tmp_path, 8, field="text", threshold=0.8000001)
+    assert "--threshold 0.8000001 " in exact
     assert "#SBATCH --array=0-7\n" in script
     assert f"dedup {many} --field text --threshold 0.8 --work {tmp_path} --rank " in script
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -15,15 +17,16 @@ import pytest
 from traces.curate.annotate import Item, annotate
 from traces.curate.ledger import Ledger, load_ledger, save_ledger
 from traces.curate.measure import Measured
-from traces.curate.measure_store import measure_store
+from traces.curate.measure_store import Plan, _wanted, measure_store, phases, plan_of
 from traces.errors import PartialError
 from traces.keys import content_hash
-from traces.phases import Task, in_turn
+from traces.phases import Task, in_turn, run_rank
 from traces.record import Message, Prompt, Sampling, TeacherRecord, Trace
 from traces.rows import write_structs
 from traces.store import TraceStore
 
 ROOT = Path(__file__).resolve().parents[3]
+PATIENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
 COUNT = 200
 WORDS = [f"{a}{b}" for a in "abcdefgh" for b in "stuvwxyz"]
 
@@ -118,7 +121,6 @@ def test_what_was_done_before_a_worker_was_lost_is_not_done_again(
     assert done == [2, 3, 4]
     with pytest.raises(PartialError):
         rows(folder, parts, lost)
-    (parts / "plan.json").write_text("torn")
     again = measure_store(
         folder / "traces.sqlite", folder / "keys.jsonl", parts, "others", noted, size=40
     )
@@ -126,30 +128,75 @@ def test_what_was_done_before_a_worker_was_lost_is_not_done_again(
     assert done == [2, 3, 4, 0, 1, 2, 3, 4]  # parts of other traces are thrown away
 
 
-def child(folder: Path, parts: Path, workers: int, ledger: Path) -> list[str]:
+def plan(folder: Path, parts: Path) -> Plan:
+    return plan_of(folder / "traces.sqlite", folder / "keys.jsonl", parts, "these", 40)
+
+
+def test_parts_that_ranks_have_measured_are_taken_as_they_are(folder: Path, tmp_path: Path) -> None:
+    mine, others = plan(folder, tmp_path / "parts"), plan(folder, tmp_path / "parts")
+    mine.folder.mkdir(parents=True)
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(run_rank, others.folder, phases(others), 1, 2)
+        run_rank(mine.folder, phases(mine), 0, 2)
+        other.result()
+
+    def none(task: Task, numbers: Sequence[int]) -> None:
+        raise AssertionError(numbers)
+
+    assert plain(rows(folder, tmp_path / "parts", none)) == plain(rows(folder, tmp_path / "other"))
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_part_for_all_is_taken_too(folder: Path, tmp_path: Path) -> None:
+    store, keys = folder / "traces.sqlite", folder / "keys.jsonl"
+    whole = plan_of(store, keys, tmp_path / "parts", "these", 1000)
+    whole.folder.mkdir(parents=True)
+    run_rank(whole.folder, phases(whole), 0, 1)
+    (whole.folder / "measure-00000.arrow").rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        rows(folder, tmp_path / "parts", size=1000)
+
+
+def test_the_keys_are_read_once_for_all_parts(folder: Path, tmp_path: Path) -> None:
+    before = _wanted.cache_info().misses
+    rows(folder, tmp_path / "parts", size=7)
+    assert _wanted.cache_info().misses <= before + 1
+
+
+def child(folder: Path, parts: Path, how: str, ledger: Path) -> list[str]:
     script = ROOT / "tests/traces/curate/measure_child.py"
     store, keys = folder / "traces.sqlite", folder / "keys.jsonl"
-    return [sys.executable, *map(str, (script, store, keys, parts, workers, ledger))]
+    return [sys.executable, *map(str, (script, store, keys, parts, how, ledger))]
 
 
 @pytest.mark.exhaustive
-def test_the_ledger_is_the_same_from_two_processes_and_after_a_kill(
+def test_the_ledger_is_the_same_from_processes_ranks_and_ray_and_after_a_kill(
     folder: Path, tmp_path: Path
 ) -> None:
     save_ledger(tmp_path / "whole.arrow", whole(folder), "these")
     want = (tmp_path / "whole.arrow").read_bytes()
-    for workers in (1, 2):
-        path = tmp_path / f"{workers}.arrow"
-        command = child(folder, tmp_path / f"parts{workers}", workers, path)
-        subprocess.run(command, cwd=ROOT, check=True)
+    for how in ("1", "2", "ray"):
+        path = tmp_path / f"{how}.arrow"
+        command = child(folder, tmp_path / f"parts-{how}", how, path)
+        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **PATIENT})
         assert path.read_bytes() == want
     parts, path = tmp_path / "killed", tmp_path / "killed.arrow"
-    process = subprocess.Popen(child(folder, parts, 2, path), cwd=ROOT)
-    while not list(parts.glob("*.done")) and process.poll() is None:
+    ranks = [subprocess.Popen(child(folder, parts, f"rank{n}", path), cwd=ROOT) for n in (0, 1)]
+    while not list(parts.glob("*/*.done")) and ranks[0].poll() is None:
+        time.sleep(0.005)
+    ranks[0].kill()
+    ranks[0].wait()
+    assert ranks[1].wait() == 0  # it takes over what the other has left
+    assert not path.exists()
+    process = subprocess.Popen(child(folder, tmp_path / "two", "2", path), cwd=ROOT)
+    while not list((tmp_path / "two").glob("*/*.done")) and process.poll() is None:
         time.sleep(0.005)
     process.kill()
     process.wait()
     assert not path.exists()
-    subprocess.run(child(folder, parts, 2, path), cwd=ROOT, check=True)
+    subprocess.run(child(folder, parts, "1", path), cwd=ROOT, check=True)
+    assert path.read_bytes() == want
+    path.unlink()
+    subprocess.run(child(folder, tmp_path / "two", "2", path), cwd=ROOT, check=True)
     assert path.read_bytes() == want
     assert load_ledger(path, "these") is not None

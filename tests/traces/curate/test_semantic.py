@@ -99,7 +99,10 @@ def test_a_chain_is_cut_where_the_middle_goes() -> None:
 
 def test_an_encoder_is_found_by_its_path_and_must_give_a_vector_for_each_text() -> None:
     assert load_encoder("numpy:asarray") is np.asarray
-    with pytest.raises(UserError, match="cannot load the encoder 'numpy:nothing'"):
-        load_encoder("numpy:nothing")
+    for name in ("numpy:nothing", ":asarray", ".numpy:asarray", "no.such.module:encode"):
+        with pytest.raises(UserError, match=f"cannot load the encoder '{name}'"):
+            load_encoder(name)
+    with pytest.raises(UserError, match="'os:path' is no function but module"):
+        load_encoder("os:path")
     with pytest.raises(DataError, match="shape \\(1, 2\\) from 3 questions"):
         alike_questions(PROMPTS, lambda texts: np.ones((1, 2)))

@@ -162,6 +162,8 @@ def test_family_of_ones_own_is_found_by_its_dotted_path() -> None:
     [
         ("smallest", "no task family 'smallest'"),
         ("no.such.module:FAMILY", "cannot load"),
+        (":FAMILY", "cannot load"),
+        (".sums:FAMILY", "cannot load"),
         ("traces.tasks.sums:NONE", "cannot load"),
         ("traces.tasks.sums:solve", "is not a task family but function"),
     ],

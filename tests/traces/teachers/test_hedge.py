@@ -15,6 +15,7 @@ from tests.scenario import endpoint, run, stored
 from traces.budget import Price, worst_usage
 from traces.harvest import HarvestCounts
 from traces.record import Message, Sampling, Trace, Usage
+from traces.summary import store_stats
 from traces.teachers.admission import Admission
 from traces.teachers.chat_reply import Reply
 from traces.teachers.dispatch import Dispatch, Patience
@@ -105,6 +106,9 @@ def test_the_copy_that_was_cut_off_is_paid_for_at_its_worst(tmp_path: Path) -> N
     worst = worst_usage((Message("user", "question 7"),), Sampling(max_tokens=50))
     assert row.cost_micro_usd == price.cost(row.usage) + price.cost(worst)
     assert counts.cost_micro_usd == 40 * price.cost(row.usage) + price.cost(worst)
+    stats = store_stats(tmp_path / "traces.sqlite")
+    assert stats.flags == {"earlier_replies_lost": 1, "hedge_won": 1, "hedged": 1}
+    assert stats.cost_micro_usd == counts.cost_micro_usd
 
 
 def test_the_last_of_a_wave_is_hedged_too(tmp_path: Path) -> None:

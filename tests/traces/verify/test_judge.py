@@ -175,16 +175,27 @@ def test_a_criterion_is_met_only_by_words_that_stand_in_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
-    ["no list", "[1, 2, 3]", '[{"criterion": 1, "met": true}]', "[" * 100_000 + "]",
-     '[{"criterion": 1, "met": "yes"}, {"criterion": 2}, {"criterion": 3}]'],
+    ("broken", "fault"),
+    [
+        ("no list", "holds no list"),
+        ("[1, 2, 3]", "holds no list"),
+        ('[{"criterion": 1, "met": true}]', "rates 1 of 3 criteria"),
+        ("[" * 100_000 + "]", "holds no list"),
+        ('[{"criterion": 1, "met": "yes"}, {"criterion": 2}, {"criterion": 3}]',
+         "does not say of criterion 1"),
+    ],
 )  # fmt: skip
-def test_a_reply_that_is_no_rating_of_all_criteria_leaves_the_verdict_alone(broken: str) -> None:
+def test_a_reply_that_is_no_rating_of_all_criteria_leaves_the_verdict_alone_and_says_why(
+    broken: str, fault: str
+) -> None:
     one = case(Reference("rubric", RUBRIC), "Ms Smith sued")
     criteria = read_rubric(RUBRIC)
     assert not isinstance(criteria, str)
     found = rate(one, criteria, reply(broken), threshold=0.0, key="k")
     assert (found.outcome, found.applied, found.score) == ("unknown", False, None)
+    assert fault in found.fault
+    late = rate(one, criteria, reply("[]", status="timeout"), threshold=0.0, key="k")
+    assert late.fault == "the reply is timeout"
     assert read_ratings(reply("[]", status="http_error"), 0) is None
     assert "3. invents a case" in rubric_request(one, criteria).messages[0].content
 
