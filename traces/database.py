@@ -168,6 +168,7 @@ class Database:
         Raises:
             sqlite3.IntegrityError: a constraint failed; nothing was written.
             PartialError: the disk is full and `stopping()` said to give up.
+            DataError: the file is no longer in its place; `work` is done where it is now.
             DistillError: any other failure of the file.
         """
         held_since: float | None = None
@@ -183,6 +184,7 @@ class Database:
             else:
                 if held_since is not None:
                     log.warning("%s: there is room again, going on", self.path)
+                self._refuse_moved()
                 return result
 
     def _try_transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -196,6 +198,17 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
             return result
+
+    def _refuse_moved(self) -> None:
+        try:
+            os.stat(self.path)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.path}: the store was moved or deleted while it was written to",
+                "put it back in this place and run the same again: what came is in it",
+            ) from error
+        except OSError:  # nothing that says it is gone
+            return
 
     def _hold(self, held_since: float | None) -> float:
         if self._stopping():

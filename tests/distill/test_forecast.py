@@ -129,6 +129,15 @@ def test_time_on_a_known_device_is_work_over_its_peak(
     assert any(w.startswith("training needs about 5.") and "1.1 GB" in w for w in found.warnings)
 
 
+def test_time_on_processors_has_a_part_for_each_batch_whatever_the_size(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "processors", lambda: 2)
+    tokens_s = 2 * 95.0 * 134.5e6 / KNOWN["qwen2.5-1.5b"].parameters
+    low = figure(predict(), "training time", "estimate").low
+    assert low == pytest.approx(14 * 8 * 50 / tokens_s + 14 * 4 * 0.05)
+
+
 @pytest.mark.parametrize(
     ("override", "warning"),
     [

@@ -353,6 +353,21 @@ def test_a_write_error_surfaces_at_the_next_call(path: Path) -> None:
         store.close()
 
 
+def test_a_store_that_is_moved_while_written_to_is_refused_and_whole(path: Path) -> None:
+    store = TraceStore.open(path)
+    store.add(a_trace("a"))
+    store.flush()
+    moved = path.parent.with_name("moved")
+    path.parent.rename(moved)
+    store.add(a_trace("b"))
+    with pytest.raises(DataError, match="moved or deleted while it was written to"):
+        store.flush()
+    with pytest.raises(DataError, match="moved or deleted"):
+        store.close()
+    assert sorted(trace.key for trace in stored(moved / path.name)) == ["a", "b"]
+    assert not path.parent.exists()
+
+
 def test_references_with_choices_survive_the_store(path: Path) -> None:
     reference = Reference("choice", "B", {"A": "one", "B": "two"})
     messages = (Message("user", "which?"),)

@@ -27,6 +27,37 @@ def band_hashes(sketches: Any, order: Any, rows: int) -> Any:
 
 
 @kernel
+def groups_of(hashes: Any) -> Any:
+    """What shares a band: i32 [N, bands], equal where two texts do, -1 where nobody else has it.
+
+    And how many groups there are. `hashes` u32 [bands, N]. One table is used for one band after the
+    other, so it stays in the cache for some ten thousand texts.
+    """
+    bands, texts = hashes.shape
+    size = 16
+    while size < 2 * texts:
+        size *= 2
+    table, groups = np.empty(size, np.int32), np.full((texts, bands), np.int32(-1))
+    count = 0
+    for band in range(bands):
+        row = hashes[band]
+        table[:] = -1
+        for place in range(texts):
+            slot = np.int64(row[place]) & (size - 1)
+            while table[slot] >= 0 and row[table[slot]] != row[place]:
+                slot = (slot + 1) & (size - 1)
+            first = table[slot]
+            if first < 0:
+                table[slot] = place
+                continue
+            if groups[first, band] < 0:
+                groups[first, band] = count
+                count += 1
+            groups[place, band] = groups[first, band]
+    return groups, count
+
+
+@kernel
 def search(
     sketches: Any, groups: Any, last: Any, before: Any, seen: Any, least: int, start: int
 ) -> Any:

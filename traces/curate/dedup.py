@@ -74,9 +74,11 @@ def find_copies(
     first: dict[bytes, int] = {}
     distinct = []
     for number in order:
-        same[number] = first.setdefault(digests[number], number)
-        if same[number] == number:
+        best = first.setdefault(digests[number], number)
+        if best == number:
             distinct.append(number)
+        else:
+            same[number] = best
     if threshold is not None:
         near = find_near(sketches, distinct, text_of, threshold, asked=asked)
         for number, found in near.items():

@@ -22,8 +22,6 @@ from traces.curate.scan import PLACES, Tokens, compare, number_hash, read_tokens
 
 _MARGIN = 0.16  # four standard deviations of the estimate: a pair that is lost by it is one in 1e4
 _CACHED = 512
-_SORTED = 1 << 18
-_TEXTS = 1 << 27  # a sorted word has room for 5 bits of a band, 32 of its hash, 27 of a text
 _TRIED = 256
 """So many candidates, the most alike by their sketches first, are compared with one text. More are
 there only in a crowd of texts that are alike but for their numbers."""
@@ -104,25 +102,11 @@ def _groups(
     """Those of `order`, in their order, that have a band in common with another of them.
 
     `hashes` u32 [bands, len(order)]. The numbers of the N that have; i32 [N, bands], equal where
-    two have the same band, -1 where nobody else has it; how many such numbers there are. Sorting,
-    as many bands at once as fit, costs less than a look into a large table for each text.
+    two have the same band, -1 where nobody else has it; how many such numbers there are.
     """
-    groups, count = np.full(hashes.shape, -1, np.int32), 0
-    many = max(1, _SORTED // max(1, len(order)))
-    place = np.arange(len(order), dtype=np.uint64)
-    for first in range(0, len(hashes), many):
-        some = hashes[first : first + many].astype(np.uint64) << np.uint64(27) | place
-        some |= np.arange(len(some), dtype=np.uint64)[:, None] << np.uint64(59)
-        keys = np.sort(some, axis=None)
-        new = np.ones(len(keys) + 1, np.bool_)
-        new[1:-1] = (keys[1:] ^ keys[:-1]) >> np.uint64(27) != 0
-        several = ~(new[:-1] & new[1:])
-        runs, keys = np.cumsum(new[:-1][several]), keys[several]
-        bands = (keys >> np.uint64(59)).astype(np.int64) + first
-        groups[bands, (keys & np.uint64(_TEXTS - 1)).astype(np.int64)] = runs + (count - 1)
-        count += int(runs[-1]) if len(runs) else 0
-    crowd = (groups >= 0).any(axis=0)
-    return order[crowd], np.ascontiguousarray(groups[:, crowd].T), count
+    groups, count = bands.groups_of(hashes)
+    crowd = (groups >= 0).any(axis=1)
+    return order[crowd], groups[crowd], count
 
 
 def copies(a: Pair, b: Pair, threshold: float) -> float | None:

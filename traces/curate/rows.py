@@ -73,10 +73,10 @@ def dedup_rows(path: Path, *, field: str, threshold: float, faults: Faults) -> I
 
 def rows_of(found: Copies) -> Iterator[DedupRow]:
     """One result per text in order."""
+    copy_of, similarity = found.copy_of.tolist(), found.similarity.tolist()
     for number, same in enumerate(found.same_as.tolist()):
-        if found.copy_of[same] >= 0:
-            alike = float(found.similarity[same])
-            yield DedupRow(number, int(found.copy_of[same]), False, alike)
+        if copy_of[same] >= 0:
+            yield DedupRow(number, copy_of[same], False, similarity[same])
         else:
             yield DedupRow(number, same, same == number, 1.0)
 

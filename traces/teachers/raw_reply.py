@@ -19,6 +19,8 @@ STREAMS: dict[str, type[Stream]] = {
     "responses": ResponsesStream,
     "gemini": GeminiStream,
 }
+EVENTS = (b"data:", b"event:", b":")
+"""How a stream of events begins, and no JSON."""
 MAX_REPLY_BYTES = 256 * 2**20
 """No answer is larger: 128k tokens with 20 logprobs each take about 150 MB of JSON."""
 KEPT_BYTES = 2**20
@@ -33,13 +35,18 @@ class RawReply:
         self.status = response.status
         self.headers = response.headers
         self.body = bytearray()
+        self._api = api
         events = response.status == 200 and response.content_type == "text/event-stream"
         self.stream = STREAMS[api]() if events else None
 
     async def read(self) -> None:
-        """The whole body."""
+        """The whole body; events too, where what is in between took away their content type."""
         while chunk := await self.response.content.readany():
             self.keep(chunk)
+        if self.status == 200 and self.body[:64].lstrip().startswith(EVENTS):
+            self.stream = STREAMS[self._api]()
+            self.stream.feed(bytes(self.body))
+            self.stream.end()
 
     def keep(self, chunk: bytes) -> None:
         """Add what came."""

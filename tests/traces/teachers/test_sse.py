@@ -200,6 +200,12 @@ def test_a_stream_becomes_the_same_trace_as_a_reply() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [b"", b": hello\n\n", b"\nevent: message\n"])
+def test_a_stream_whose_content_type_was_stripped_on_the_way_is_read(first: bytes) -> None:
+    trace = ask(Answer(first + b"".join(deltas("4")), headers={"Content-Type": "text/plain"}))
+    assert (trace.status, trace.answer, trace.flags) == ("ok", "4", ("streamed",))
+
+
 @pytest.mark.parametrize(
     ("pieces", "status", "says"),
     [
