@@ -28,7 +28,9 @@ from traces.verify.rows import KINDS
 from traces.verify.run import begin_check, score_text
 
 HERE = Path(__file__).parent
-SETS = tuple(f"{name}_answers.jsonl" for name in ("hard", "adversarial", "second", "third"))
+SETS = tuple(
+    f"{name}_answers.jsonl" for name in ("hard", "adversarial", "second", "third", "fourth")
+)
 
 
 def measure_numeric(rounds: int = 5) -> dict[str, Any]:

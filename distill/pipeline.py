@@ -33,7 +33,7 @@ from traces.licence import notes
 from traces.resplit import note_of
 
 CODE_VERSION = {
-    **{"prompts": 1, "harvest": 1, "verify": 2, "reworded": 2, "score": 1, "curate": 5},
+    **{"prompts": 1, "harvest": 1, "verify": 3, "reworded": 2, "score": 1, "curate": 6},
     **{"dataset": 2, "train": 2},
 }
 """Raised when a stage would give another result from the same inputs."""

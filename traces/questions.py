@@ -53,6 +53,7 @@ class QuestionCounts(msgspec.Struct, omit_defaults=True):
     unanswered: int = 0  # passages without a usable reply
     unreadable: int = 0  # replies that are no list of questions
     written: int = 0
+    incomplete: int = 0  # no text of the question, its answer or the quote
     without_quote: int = 0  # the quote is not in the passage
     about_passage: int = 0  # speaks of the passage, which the student does not see
     duplicates: int = 0
@@ -108,6 +109,9 @@ def read_questions(
         counts.unreadable += items is None
         for item in items or ():
             counts.written += 1
+            if not all(item.values()):
+                counts.incomplete += 1
+                continue
             span = find_quote(where, item["quote"])
             if span is None:
                 counts.without_quote += 1
@@ -128,7 +132,7 @@ def read_questions(
 
 
 def parse_reply(text: str) -> list[Mapping[str, str]] | None:
-    """The items of a reply, None where it holds no list; items that lack something are left out."""
+    """The items of a reply, None where it holds no list; what an item lacks is empty."""
     start = text.find("[")
     while start >= 0:
         try:
@@ -136,15 +140,13 @@ def parse_reply(text: str) -> list[Mapping[str, str]] | None:
         except ValueError:
             value = None
         if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            items = (item for item in value if isinstance(item, dict))
-            return [item for item in map(_stripped, items) if item]
+            return [_stripped(item) for item in value if isinstance(item, dict)]
         start = text.find("[", start + 1)
     return None
 
 
 def _stripped(item: dict[str, Any]) -> dict[str, str]:
-    texts = {name: str(item.get(name) or "").strip() for name in ("question", "answer", "quote")}
-    return texts if all(texts.values()) else {}
+    return {name: str(item.get(name) or "").strip() for name in ("question", "answer", "quote")}
 
 
 def find_quote(passage: Passage, quote: str) -> tuple[int, int] | None:

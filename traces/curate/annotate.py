@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from traces.curate.nearby import Text
     from traces.curate.scan import U32
 
-VERSION = 4
+VERSION = 5
 SHARES = ("repeated", "repeated_masked", "foreign", "compression", "branching")
 
 

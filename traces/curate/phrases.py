@@ -55,7 +55,10 @@ _DECLINE = (
 )
 _REFUSAL = re.compile(
     rf"{_OPENING}(?:(?:{_SORRY}){{0,2}}(?:{_UNABLE}{_HELP}|{_DECLINE})|"
-    rf"(?:{_SORRY}){{1,2}}{_UNABLE}do\s+(?:that|this)\s*(?:[.!]|\Z))",
+    rf"(?:{_SORRY}){{1,2}}{_UNABLE}do\s+(?:that|this)\s*(?:[.!]|\Z)|"
+    rf"(?:{_SORRY}){{0,2}}(?:that|this)(?:'s|\s+is)\s+(?:not\s+something\s+i\s+can|"
+    r"something\s+i\s+(?:can'?t|cannot|won't|am not able to|am unable to))\s+"
+    r"(?:help|assist)(?:\s+you)?\s+with\b)",
     re.IGNORECASE,
 )
 _ASKED_FOR = re.compile(
@@ -63,7 +66,7 @@ _ASKED_FOR = re.compile(
     re.IGNORECASE,
 )
 
-_HELLO = r"(?:(?:[Hh]i|[Hh]ello|[Hh]ey)[^.!?\n]{0,20}[.!,]\s+)?"
+_HELLO = r"(?:(?:[Hh]i|[Hh]ello|[Hh]ey)[^.!?\n]{0,20}[.!,]\s+|By the way,\s+)?"
 _BEGINS = rf"(?:\A|(?<=[.!?:;]\s)|(?<=\n))[\s*_#>]{{0,8}}{_HELLO}"
 _I_AM = r"(?:[Mm]y name is|I'm|I am)"
 _MODEL = r"(?:ChatGPT|GPT-?[345]\w*|DeepSeek|Qwen|Tongyi|ERNIE Bot|Hunyuan|Gemma|Copilot|Bard)"
@@ -80,7 +83,8 @@ _IDENTITY = re.compile(
     rf"{_I_AM}\s+{_NAMESAKE}(?:[ -]?[\d.]+)?,?\s+(?:{_KIND}|{_MADE})|"
     rf"{_I_AM}\s+{_KIND},?\s+(?:that was\s+|which was\s+)?{_MADE}|"
     rf"I (?:was|have been)\s+{_MADE}|"
-    rf"As {_KIND},?\s+{_MADE}|As {_MODEL},\s+I\b)"
+    rf"As {_KIND},?\s+{_MADE}|As {_MODEL},\s+I\b|"
+    rf"(?:You are|You're) (?:talking|speaking|chatting) (?:to|with) {_MODEL}\b)"
 )
 _DATE = r"[^.!?\n]{0,60}\b20\d\d\b"
 _CUTOFF = re.compile(
@@ -92,6 +96,9 @@ _CUTOFF = re.compile(
     rf"[Mm]y (?:knowledge|training data|data|information) (?:is current|is limited|is up to date|"
     rf"(?:only )?(?:goes|extends|ends|ended|stops|includes|covers|comes|reaches))\b{_DATE}|"
     r"I (?:do not|don't) have (?:access to )?real-?\s?time (?:information|data|access)\b|"
+    r"I (?:have no|do not have|don't have)(?: any)? (?:information|knowledge|data) (?:about|of|on) "
+    rf"(?:events|anything|developments) after\b{_DATE}|"
+    rf"(?:information|data|knowledge) available to me (?:up to|until|as of)\b{_DATE}|"
     r"I (?:cannot|can't|can not) browse the (?:internet|web)\b)|"
     r"(?:\A|\n)Knowledge cut-?\s?off: ?(?:20\d\d|[A-Z][a-z]+ 20\d\d)"
 )
@@ -106,10 +113,12 @@ _FIRST_PERSON = (
     "As a",
     "As Chat",
     "As GPT",
+    "You are ",
+    "You're ",
 )
 _ABOUT_DATES = (
     *("y knowledge", "y training", "y data", "y information", "y last ", "y latest "),
-    *("y most recent ", "real", "browse the", "nowledge cut"),
+    *("y most recent ", "real", "browse the", "nowledge cut", " after ", "available to me"),
 )
 
 

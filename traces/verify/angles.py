@@ -14,6 +14,11 @@ def in_degrees(text: str) -> bool:
     return bool(_DEGREES.search(text)) and not _TEMPERATURE.search(text)
 
 
+def says_radians(text: str) -> bool:
+    """Whether it names radians."""
+    return "rad" in text and bool(_RADIANS.search(text))
+
+
 def has_pi(text: str) -> bool:
     """Whether it is written with pi, as angles in radians are."""
     return "\\pi" in text or "\u03c0" in text

@@ -20,8 +20,11 @@ _COUNT = {
     "1st": 1,
 }
 _NUMBER = r"(\d{1,2}|one|two|three|four|five|six|a)"
+# "A decimal" alone is a kind of number: a decimal approximation to three places.
 _PLACES = re.compile(
-    rf"\b{_NUMBER}\s+(?:decimals?|d\.?p\.?\b|(?:digits? )?after the decimal)", re.I
+    rf"\b(?!a\s+decimals?\b(?!\s+place)){_NUMBER}\s+"
+    r"(?:decimals?|d\.?p\.?\b|(?:digits? )?after the decimal)",
+    re.I,
 )
 _FIGURES = re.compile(rf"\b{_NUMBER}\s+(?:significant|sig\.?\s?fig|s\.?f\.?\b)", re.I)
 _NEAREST = re.compile(
@@ -55,6 +58,10 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 _ASKS = re.compile(
     r"\b(?:what|which|by how|how|find|determine|calculate|compute|work out)\b", re.IGNORECASE
 )
+_POLAR = re.compile(r"\\(?:cos|sin|angle)(?![a-z])|\bcis\b|(?<![A-Za-z\\])e\s?\^")
+_RECTANGULAR = re.compile(r"\b(?:rectangular|cartesian) form\b", re.I)
+_RADICAND = re.compile(r"\\sqrt\s?\{?\s?(\d{1,9})(?![\d.])")
+_SMALL = range(2, 32)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _LETTER = re.compile(r"[a-z]")
 _PRODUCT = re.compile(r"[)\w]\s*(?:\\cdot|\*)?\s*\(|\)\s*(?:\^|\w|\()")
@@ -136,6 +143,11 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
     """Why an answer of the right value is not in the form asked for, or nothing."""
     if not question:
         return ""
+    if _POLAR.search(answer) and _RECTANGULAR.search(question) and not _POLAR.search(gold):
+        return "not rectangular"
+    rooted = "\\sqrt" in answer and "\\sqrt" in question
+    if rooted and _LOWEST.search(question) and _reducible(answer, gold):
+        return "a root that can be simplified"
     match = _FRACTION.fullmatch(answer.strip())
     if match:
         top, bottom = (int(x) for x in match.groups() if x)
@@ -148,6 +160,15 @@ def wrong_form(gold: str, answer: str, question: str) -> str:
     if _EXPAND.search(question) and not _PRODUCT.search(gold):
         return "not expanded" if _PRODUCT.search(answer) else ""
     return ""
+
+
+def _reducible(answer: str, gold: str) -> bool:
+    """Whether a square can be taken out of a root of `answer`, and of none of `gold`."""
+    found, wanted = (
+        any(int(n) % (k * k) == 0 for n in _RADICAND.findall(text) for k in _SMALL)
+        for text in (answer, gold)
+    )
+    return found and not wanted
 
 
 def wants_lowest(question: str) -> bool:

@@ -45,7 +45,8 @@ _RETRACTED = re.compile(
     r"i made an? (?:mistake|error)|(?:that|this|which)(?: is|'s| was) (?:wrong|incorrect)|"
     r"should (?:have been|be) \W{0,4}-?\d|not correct\b|sorry|apologi[sz]e|i meant?\b|"
     r"give or take\b|the (?:true|real|actual|correct|right) answer (?:is|should|was)\b|"
-    r"no, (?:it|the|i)\b|(?:ignore|disregard) (?:it|that|this)\b)|"
+    r"no, (?:it|the|i)\b|(?:ignore|disregard|forget) (?:it|that|this|(?:the|my|all|everything)\b"
+    r"[^.\n]{0,20}\b(?:above|previous|earlier|before|answer|solution|result))\b)|"
     r"\A[\s$.*]{0,9}(?:is|was)(?:n't| not| in| wrong|correct)|\A[\s$]{0,9}\?\s{0,3}no\b",
     re.IGNORECASE,
 )
@@ -104,14 +105,11 @@ def _box_spans(text: str) -> list[tuple[int, int]]:
     first = text.find("\\boxed")
     only = first >= 0 and text.rfind("\\boxed") == first and "\\fbox" not in text
     only = only and text[first - 1 : first] != "\\"
-    if only and text.startswith("{", first + 6) and _unescaped(text, first):
+    escaped = text.find("\\{", first) >= 0 or text.find("\\}", first) >= 0
+    if only and text.startswith("{", first + 6) and not escaped:
         end = _closing(text, first + 7)
         return [] if end < 0 else [(first + 7, end)]
     return _scanned_spans(text, first if only else 0)
-
-
-def _unescaped(text: str, start: int) -> bool:
-    return text.find("\\{", start) < 0 and text.find("\\}", start) < 0
 
 
 def _closing(text: str, start: int) -> int:

@@ -28,6 +28,7 @@ from traces.verify.extract import boxes
 from traces.verify.guard import refuse
 from traces.verify.markup import PLAIN_DECIMAL, clean, same_decimal
 from traces.verify.money import check_money
+from traces.verify.names import letters_apart, without_name
 from traces.verify.numeric import compare_numbers, parse_number
 from traces.verify.quantity import check_quantity
 from traces.verify.ratios import check_ratio
@@ -36,7 +37,7 @@ from traces.verify.typed import check_typed
 from traces.verify.vocabulary import strange
 from traces.verify.words import check_words, phrases
 
-VERIFIER = "math@4"
+VERIFIER = "math@5"
 
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -111,6 +112,7 @@ def check_math(
         given = clean(answer)
         if not given:
             return unknown("empty answer")
+        given = without_name(wanted, given)
         check = check_money(gold, answer, question) or _characters(wanted, given, question)
     if check:
         return check
@@ -141,7 +143,8 @@ def check_math(
         return check
     if check := _form(wanted, given, question):
         return check
-    return Pending(wanted, given, "factored" if wants_factors(wanted, question) else "same")
+    how = "factored" if wants_factors(wanted, question) else "same"
+    return Pending(*letters_apart(wanted, given), how)
 
 
 @functools.lru_cache(maxsize=64)

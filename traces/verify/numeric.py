@@ -204,6 +204,9 @@ def compare_numbers(gold: Number, answer: Number, question: str = "") -> Check |
     if gold.words and answer.words and gold.words != answer.words:
         return Check("unknown", "numeric", f"other words: {' '.join(sorted(answer.words))}")
     check = _compare(gold, answer, question)
+    beside = check.outcome == "wrong" and not answer.words and strange(gold.words, question)
+    if beside:
+        return Check("unknown", "numeric", f"words beside the reference: {beside[0][:60]}")
     if check.outcome != "right" or not answer.words:
         return check
     noise = " ".join(strange(answer.words - gold.words, question))

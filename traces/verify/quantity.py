@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from traces.verify.angles import has_pi, in_degrees, in_radians
+from traces.verify.angles import has_pi, in_degrees, in_radians, says_radians
 from traces.verify.asked import asked_part, precision, rounded_alike
 from traces.verify.check import Check, Pending, unknown
 from traces.verify.families import is_family
@@ -142,6 +142,8 @@ def asked_unit(question: str) -> Unit | None:
 
 def _angle(gold: str, answer: str, question: str) -> Check | Pending | None:
     """Degrees against radians that are no plain number; families are left to `check_family`."""
+    if says_radians(answer) and not says_radians(gold) and "in degrees" in question.lower():
+        return Check("wrong", "units", "another unit of angle than asked for")
     if not (has_pi(gold) or has_pi(answer)):
         return None
     in_gold = in_degrees(gold)

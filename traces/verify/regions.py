@@ -39,6 +39,10 @@ _BUILDER = re.compile(
     r"(?:\\mid|\\vert|\||:)\s*(?P<rule>.*?)\\?\}",
     re.DOTALL,
 )
+_APART = re.compile(
+    r"\|\s?(?P<name>[A-Za-z])\s?(?:(?P<sign>[-+])\s?(?P<centre>[^|]{1,30}?))?\s?\|\s?"
+    r"(?P<relation><=|>=|<|>)\s?(?P<size>[^<>|]{1,30})"
+)
 _OR = re.compile(r"\\(?:cup|lor|vee)(?![a-z])|\u222a|\bor\b|\bU\b")
 _AND = re.compile(r"\\(?:land|wedge|quad|qquad|cap)(?![a-z])|\band\b|[,;]|\u2229")
 _COMMA = re.compile(r"[,;]|\band\b")
@@ -109,6 +113,8 @@ class _Reader:
         if _EVERYTHING.fullmatch(text):
             return _WHOLE
         if found := _EXCEPT.fullmatch(text):
+            if bracket := bracket_interval(found["points"].strip()):
+                return _complement(_stretch(bracket))
             return _without(re.sub(r"^[A-Za-z]\s*=", "", found["points"]))
         if bracket := bracket_interval(text):
             return _stretch(bracket)
@@ -120,6 +126,9 @@ class _Reader:
         if excluded := _UNEQUAL.fullmatch(text):
             self.names.add(excluded[1])
             return _without(excluded[2]) if _value(excluded[2]) is not None else None
+        if apart := _APART.fullmatch(text):
+            self.names.add(apart["name"])
+            return _apart(apart)
         if bounded := inequality(text):
             self.names.add(bounded[0])
             return _stretch(bounded[1])
@@ -147,10 +156,26 @@ def _without(points: str) -> Region | None:
     excluded = _points(points)
     if excluded is None:
         return None
+    return _complement(excluded)
+
+
+def _complement(excluded: Region | None) -> Region | None:
     region = _WHOLE
-    for before, after in excluded:
+    for before, after in excluded or ():
         region = intersection(region, [(_WHOLE[0][0], before), (after, _WHOLE[0][1])])
-    return region
+    return region if excluded else None
+
+
+def _apart(found: re.Match[str]) -> Region | None:
+    """The numbers of `|x - 3| < 2`."""
+    centre, size = _value(found["centre"] or "0"), _value(found["size"])
+    if not isinstance(centre, Fraction) or not isinstance(size, Fraction) or size <= 0:
+        return None
+    centre = -centre if found["sign"] == "+" else centre
+    # Up to the ends, which belong to the inner part of `<=` and `>`.
+    ends = int(found["relation"] in ("<=", ">"))
+    inner: Region = [((centre - size, 1 - ends), (centre + size, ends))]
+    return inner if found["relation"][0] == "<" else _complement(inner)
 
 
 def _points(text: str) -> Region | None:

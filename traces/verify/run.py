@@ -196,7 +196,7 @@ def _verdict(trace: Trace, check: Check, steps: bool = False) -> Verdict:
 
 _VERIFIERS = {
     "math": math.VERIFIER,
-    "science": "science@3",
+    "science": "science@4",
     "choice": choice.VERIFIER,
     "text": text.VERIFIER,
 }

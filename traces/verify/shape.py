@@ -17,14 +17,17 @@ MAX_PARTS = 12
 
 _NOTHING = re.compile(
     r"\\emptyset|\\varnothing|\u2205|\\\{\s*\\\}|\{\s*\}|(?:the |an )?empty set|none|nothing"
-    r"|(?:there (?:is|are) )?no (?:real |possible |integer |such )?"
+    r"|(?:there (?:is|are) |(?:(?:the|this) (?:equation|inequality|system)|it) has )?"
+    r"no (?:real |possible |integer |such )?"
     r"(?:solutions?|roots?|values?|answers?)(?: exists?)?",
     re.IGNORECASE,
 )
 _MATRIX = re.compile(
     r"\\begin\s?\{([pbvB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s?\{\1\}", re.DOTALL
 )
-_MEMBER = re.compile(r"^[A-Za-z]\s*(?:\\in(?![a-z])|\u2208)\s*")
+_MEMBER = re.compile(
+    r"^(?:[A-Za-z]|\(\s?[A-Za-z](?:\s?,\s?[A-Za-z]){1,4}\s?\))\s*(?:\\in(?![a-z])|\u2208)\s*"
+)
 _BUILDER = re.compile(r"^\\?\{\s*[A-Za-z]\s*(?:\\mid|\\vert|\||:)\s*(.*?)\\?\}$", re.DOTALL)
 _UNION = re.compile(r"\\cup(?![a-z])|\u222a|\bor\b|\bU\b")
 _AND = re.compile(r"\b(?:and|or)\b|\\(?:land|lor|wedge|vee|quad|qquad)(?![a-z])")
@@ -47,6 +50,10 @@ _UNIT_VECTOR = re.compile(
 )
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INFINITE = re.compile(r"([-+]?)\s*\\infty")
+
+
+_DOTS = re.compile(r"\\(?:dots|ldots|cdots|dotsc)|\.{3}|\u2026")
+_INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
 
 
 class Interval(NamedTuple):
@@ -213,10 +220,26 @@ def _bracketed(text: str) -> Shape | None:
         parts = split_top(_plain_groups(inner), _COMMA)
         if kind == "set":
             parts = [value for part in parts for value in (_plus_minus(part) or [part])]
+        parts = _filled(parts)
         if len(parts) > 1 or (opening == "\\{" and parts[0]):
             named = [_named(part) for part in parts]
             return Shape(kind, tuple(p for p, _ in named), tuple(n for _, n in named))  # type: ignore[arg-type]
     return None
+
+
+def _filled(parts: list[str]) -> list[str]:
+    r"""`-2, -1, \dots, 2` with the integers that the dots stand for, where they are few."""
+    dots = [place for place, part in enumerate(parts) if _DOTS.fullmatch(part)]
+    if len(dots) != 1 or dots[0] + 2 != len(parts) or not dots[0]:
+        return parts
+    shown = [*parts[: dots[0]][-2:], parts[-1]]
+    if not all(_INTEGER.fullmatch(part) for part in shown):
+        return parts
+    *before, first, last = map(int, shown)
+    step = first - before[0] if before else 1
+    if not step or (last - first) % step or not 0 < (last - first) // step <= 100:
+        return parts
+    return [*parts[: dots[0]], *map(str, range(first + step, last, step)), parts[-1]]
 
 
 def _balanced(text: str) -> bool:
@@ -232,6 +255,7 @@ def _listed(text: str) -> Shape | None:
     text = _AND.sub(lambda found: " , " if found[0][0] == "\\" else found[0], text)
     parts = [part for part in split_top(_plain_groups(text), _LIST) if part]
     parts = [value for part in parts for value in (_plus_minus(part) or [part])]
+    parts = _filled(parts)
     if len(parts) < 2 or (re.search(r"[<>]", text) and len(parts) > 1):
         return None
     named = [_named(part) for part in parts]

@@ -15,6 +15,7 @@ from math_verify import parse, verify
 
 from traces.verify.numeric import parse_number
 
+_NOISE = re.compile(r"[#@?`\"]")  # the parser drops what follows them
 _BRACKET = re.compile(r"\(([^()]{3,200})\)")
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
@@ -116,7 +117,8 @@ def _one(gold: str, answer: str) -> tuple[str, str]:
     if not given:
         return "unknown", "answer does not parse"
     if verify(wanted, given, timeout_seconds=None) or _same_complex(wanted[0], given[0]):
-        return "right", ""
+        noise = _NOISE.search(answer)
+        return ("unknown", "signs that mean nothing in a formula") if noise else ("right", "")
     return _rounded(gold, given[0]) or ("wrong", "")
 
 

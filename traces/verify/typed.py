@@ -29,6 +29,7 @@ _ORDERED = re.compile(
 _POINT = re.compile(
     r"\b(?:ordered (?:pair|triple)|points?|coordinates?|vectors?|vertex|midpoint)\b"
 )
+_TUPLE = re.compile(r"\(\s?[a-z](?:\s?,\s?[a-z]){1,5}\s?\)")
 _INTERVAL = re.compile(r"\b(?:intervals?|inequalit(?:y|ies)|domain|range|interval notation)\b")
 
 
@@ -119,9 +120,24 @@ def _several(wanted: Shape, given: Shape, question: str) -> Check | Pending | No
         if len(set(wanted.names)) == len(wanted.names):
             pairs = dict(zip(given.names, given.parts, strict=True))
             return in_order(wanted.parts, [pairs[name] for name in wanted.names])
+    if wanted.kind in sequence and given.kind == "list" and (ordered := _by_name(given, question)):
+        return in_order(wanted.parts, ordered)
     if wanted.kind in sequence or given.kind in sequence or _ORDERED.search(question):
         return in_order(wanted.parts, given.parts)
     return in_any_order(wanted.parts, given.parts)
+
+
+def _by_name(shape: Shape, question: str) -> list[str]:
+    """The values of `y = 2, x = 3` in the order of a tuple of the question that has the names, else
+    of the alphabet; nothing where not all have a letter of their own.
+    """
+    names = [name.lower() for name in shape.names]
+    if not all(names) or len(set(names)) != len(names) or any(len(name) > 1 for name in names):
+        return []
+    tuples = (re.findall(r"[a-z]", found) for found in _TUPLE.findall(question))
+    order = next((found for found in tuples if sorted(found) == sorted(names)), sorted(names))
+    pairs = dict(zip(names, shape.parts, strict=True))
+    return [pairs[name] for name in order]
 
 
 def in_order(golds: Sequence[str], answers: Sequence[str]) -> Check | Pending:
