@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
+import torch
+
 from distill.artifacts import StudentScore
 from distill.rows import Row
 from distill.score import BATCH_TOKENS, batches, score_rows
@@ -22,7 +24,7 @@ from distill.teacher_rows import span_start
 from traces.keys import content_hash
 from traces.teachers.local import LocalTeacher
 
-VERSION = 1
+VERSION = 2
 RANK_CLIP = 100
 WINDOW = 4
 LEAST = 3
@@ -72,26 +74,28 @@ class Student:
 
     def naturalness(self, row: Row) -> float:
         """The mean over the steps of their mean log-likelihoods, each step in its window."""
-        start = span_start(row)
-        steps = windows(row, self._steps.ends(row.input_ids[start:]))
-        means = [
-            float(own.target.double().mean())
-            for batch in batches(steps, BATCH_TOKENS)
+        ends = self._steps.ends(row.input_ids[span_start(row) :])
+        found = [
+            own.target.double()
+            for batch in batches(windows(row, ends), BATCH_TOKENS)
             for own in score_rows(self._model.loaded(), self._vocabulary, batch)
         ]
-        return sum(means) / len(means)
+        steps = torch.cat(found).tensor_split(ends[:-1])
+        return sum(float(step.mean()) for step in steps) / len(steps)
 
 
 def windows(row: Row, ends: Sequence[int]) -> Iterator[Row]:
-    """For each step of a row's trained span one row: the prompt, the window, the step to score.
+    """Rows whose trained tokens are those of a row, in order: the prompt, the window, the step.
 
-    `ends` are the places in the span where steps end, the last one that of the span.
+    The first steps have all before them in their windows, so one row has them all; the others have
+    a row each, for what a step is told by its window differs from window to window. `ends` are the
+    places in the span where steps end, the last one that of the span.
     """
     start = span_start(row)
     prompt, span = row.input_ids[:start], row.input_ids[start:]
     starts = [0, *ends[:-1]]
-    for number, (begin, end) in enumerate(zip(starts, ends, strict=True)):
-        first = starts[max(0, number - WINDOW)]
+    later = zip(starts[1:], starts[WINDOW + 1 :], ends[WINDOW + 1 :], strict=False)
+    for first, begin, end in ((0, 0, ends[: WINDOW + 1][-1]), *later):
         ids = [*prompt, *span[first:end]]
         before = len(ids) - (end - begin)
         yield Row(row.key, row.prompt_id, ids, [0.0] * before + [1.0] * (end - begin))

@@ -9,7 +9,7 @@ import torch
 
 from distill.rows import Row, vocabulary_size
 from distill.score_stage import Cache, score_each
-from distill.student_scores import RANK_CLIP, Steps, Student, row_hash, windows
+from distill.student_scores import RANK_CLIP, WINDOW, Steps, Student, row_hash, windows
 from traces.errors import Interrupted
 from traces.teachers.local import LocalTeacher
 
@@ -110,7 +110,18 @@ def test_windows_hold_each_trained_token_once(teacher: LocalTeacher) -> None:
         if weight
     ]
     assert scored == whole.input_ids[7:]
+    steps = len(Steps(teacher.tokenizer.decode).ends(whole.input_ids[7:]))
+    assert len(found) == steps - WINDOW == 2
     assert all(each.input_ids[:7] == PROMPT for each in found)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_first_five_steps_share_a_row_and_later_ones_have_four_before_them(count: int) -> None:
+    span = list(range(100, 100 + 3 * count))
+    found = list(windows(row("a", span), range(3, 3 * count + 1, 3)))
+    shown = [each.input_ids[len(PROMPT) :] for each in found]
+    assert shown == [span[:15], *(span[n - 15 : n] for n in range(18, 3 * count + 1, 3))]
+    assert [sum(each.weights) for each in found] == [min(15, len(span)), *[3] * (len(found) - 1)]
 
 
 def test_scores_are_the_same_wherever_it_was_stopped(
