@@ -57,6 +57,22 @@ def datasketch_example(texts: list[str], split: Split) -> int:
     return copies
 
 
+def datasketch_batch(texts: list[str], split: Split) -> int:
+    """A MinHash for each text, all its grams in one `update_batch`, by SHA-1 as is the default."""
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=0.8, num_perm=128)
+    copies = 0
+    for number, text in enumerate(texts):
+        sketched = MinHash(num_perm=128)
+        sketched.update_batch([gram.encode() for gram in grams_of(text, split)])
+        if index.query(sketched):
+            copies += 1
+        else:
+            index.insert(str(number), sketched)
+    return copies
+
+
 def rensa_example(texts: list[str], split: Split) -> int:
     """As its README says to keep unique documents; it checks candidates by their sketches."""
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
@@ -114,6 +130,7 @@ def datatrove(texts: list[str]) -> int:
 
 PEERS: dict[str, Callable[[list[str]], int]] = {
     "datasketch_example_canonical": lambda texts: datasketch_example(texts, tokens),
+    "datasketch_batch_canonical": lambda texts: datasketch_batch(texts, tokens),
     "rensa_example_canonical": lambda texts: rensa_example(texts, tokens),
     "datasketch_canonical": lambda texts: datasketch(texts, tokens),
     "datasketch_split": lambda texts: datasketch(texts, str.split),
@@ -122,3 +139,6 @@ PEERS: dict[str, Callable[[list[str]], int]] = {
     "rensa_rho_split": lambda texts: rensa(texts, str.split, sampled=True),
     "datatrove": datatrove,
 }
+
+# These take seconds for each megabyte, of which each costs the same: fewer texts tell enough.
+SLOW = {"datasketch_example_canonical", "datatrove"}

@@ -29,6 +29,10 @@ TRIP = 10
 """So many broken replies without an answer between them, to more than two requests, are an
 outage."""
 PROBE_MAX_S = 30.0
+WAITS_APART = 20
+"""An endpoint that asks for a wait makes each look past its limit cost that wait, so it is looked
+past only so many waits after the last time: a twentieth of the time at most is spent waiting."""
+APART_MAX_S = 300.0
 
 MOVED = -1
 """What `enter` returns to those whom an outage sends elsewhere."""
@@ -61,6 +65,7 @@ class Admission:
         self._threshold = float(ceiling)
         self._peak, self._cut_at = float(ceiling), clock()
         self._grown_at, self._held_until = clock(), clock()
+        self._below_until = clock()  # till when the width stays below the peak
         self._epoch = 0
         self._open_at = 0.0
         self._allowed: int | None = None
@@ -142,7 +147,7 @@ class Admission:
             return
         wider = self.width + 1.0
         if self.width >= self._threshold:
-            wider = min(wider, self._cubic(self._clock() - self._cut_at))
+            wider = min(wider, self._cubic(self._clock()))
         self.width = min(float(self.ceiling), max(self.width, wider))
         self._wake()
 
@@ -196,6 +201,8 @@ class Admission:
             held = min(self.width, float(self.in_flight + 1))
             self._peak, self._cut_at = held, self._clock()
             self._threshold = self.width = max(1.0, held * CUT)
+            if asked:
+                self._below_until = self._cut_at + min(APART_MAX_S, WAITS_APART * pause_s)
         return news
 
     def broken(self, request: int) -> bool:
@@ -241,10 +248,17 @@ class Admission:
         self._closed = True
         self._wake()
 
-    def _cubic(self, since_s: float) -> float:
-        """The width so long after a cut; RFC 9438, section 4.2."""
+    def _cubic(self, now: float) -> float:
+        """The width by the time since the cut; RFC 9438, section 4.2.
+
+        Until `_below_until` it stays below its peak, from which it then goes on.
+        """
         to_peak_s = float((self._peak * (1.0 - CUT) / GROWTH) ** (1.0 / 3.0))
-        return self._peak + GROWTH * float((since_s - to_peak_s) ** 3)
+        begun = self._cut_at
+        if now >= self._below_until:
+            begun = max(begun, self._below_until - to_peak_s)
+        width = self._peak + GROWTH * float((now - begun - to_peak_s) ** 3)
+        return min(width, self._peak - 1.0) if now < self._below_until else width
 
     def _pause(self, seconds: float) -> None:
         opens = self._clock() + seconds

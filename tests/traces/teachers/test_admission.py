@@ -69,6 +69,58 @@ def test_a_gate_that_is_not_full_does_not_widen() -> None:
     assert asyncio.run(run()) == 16.0
 
 
+def refusals_in_a_minute(cap: int, *, asked: bool) -> tuple[int, float]:
+    """Refusals of an endpoint with so many places, and the share of the places that was used.
+
+    Each answer takes 0.1 s; a refusal wants a wait of 1 s where it `asked`, else 0.3 s.
+    """
+
+    async def run() -> tuple[int, float]:
+        clock = Clock()
+        gate = Admission(64, start=cap, clock=clock)
+        refused = used = 0
+        for _ in range(600):
+            clock.now += 0.1
+            gate._reopen(clock.now)
+            epochs = await full(gate)
+            for epoch in epochs[cap:]:  # refusals come first
+                gate.in_flight -= 1
+                refused += 1
+                gate.busy(epoch, 1.0 if asked else 0.3, asked=asked)
+            for _ in epochs[:cap]:
+                gate.in_flight -= 1
+                used += 1
+                gate.succeeded()
+        return refused, used / (600 * cap)
+
+    return asyncio.run(run())
+
+
+def test_a_limit_whose_overrun_costs_a_wait_is_seldom_looked_past() -> None:
+    refused, used = refusals_in_a_minute(8, asked=True)
+    assert refused < 30 < refusals_in_a_minute(8, asked=False)[0]
+    assert used > 0.85
+
+
+def test_a_limit_that_rises_is_found_although_an_overrun_costs_a_wait() -> None:
+    async def run() -> float:
+        clock = Clock()
+        gate = Admission(64, start=8, clock=clock)
+        epochs = await full(gate)
+        gate.in_flight -= 1
+        gate.busy(epochs[0], 1.0, asked=True)
+        gate.in_flight = 0
+        for _ in range(300):
+            clock.now += 0.1
+            gate._reopen(clock.now)
+            for _ in await full(gate):
+                gate.in_flight -= 1
+                gate.succeeded()
+        return gate.width
+
+    assert asyncio.run(run()) == 64.0
+
+
 def test_busy_replies_of_one_epoch_cut_once() -> None:
     async def run() -> tuple[float, list[bool]]:
         gate = Admission(100, start=100)
