@@ -244,22 +244,25 @@ def hidden_cap(quick: bool, folder: Path) -> Figures:
 
 
 def resume(quick: bool, folder: Path) -> Figures:
-    """Seconds until a harvest knows what its store lacks, one trace in a thousand."""
+    """Seconds until a harvest knows what its store lacks, one trace in a thousand.
+
+    The median of three resumes, each a process of its own.
+    """
     count = 50_000 if quick else 1_000_000
-    teacher, path = harvest_many.AtOnce(), folder / "traces.sqlite"
-    wanted: dict[str, Any] = {"samples": 1, "sampling": Sampling(temperature=0.6), "seed": 0}
-    fill(path, Plan(prompt_file(count, folder), teacher.record, **wanted))
-    began, cpu = time.perf_counter(), time.process_time()
-    asked = StructFile(folder / "prompts.jsonl", Prompt)
-    with TraceStore.open(path) as store:
-        counts = harvest(asked, teacher, store, **wanted, stopping=lambda: True)
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    assert (counts.reused, counts.not_asked) == (count - count // 1000, count // 1000)
-    return {
-        "resume_traces": count,
-        "resume_s": wall,
-        "resume_cpu_s": cpu,
-    }
+    teacher, missing = harvest_many.AtOnce(), count // 1000
+    fill(
+        folder / "traces.sqlite",
+        Plan(prompt_file(count, folder), teacher.record, **harvest_many.WANTED),
+    )
+    command = [sys.executable, "-m", "benchmarks.harvest_many", str(folder), "resume"]
+    runs = []
+    for _ in range(3):
+        made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        wall, cpu, reused, not_asked = json.loads(made.stdout)
+        assert (reused, not_asked) == (count - missing, missing)
+        runs.append((wall, cpu))
+    wall, cpu = sorted(runs)[1]
+    return {"resume_traces": count, "resume_s": wall, "resume_cpu_s": cpu}
 
 
 def fill(path: Path, plan: Plan) -> None:

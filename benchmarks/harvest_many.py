@@ -27,6 +27,8 @@ from traces.teachers.protocol import Request
 ROOT = Path(__file__).parents[1]
 Figures = dict[str, float | str]
 
+WANTED: dict[str, Any] = {"samples": 1, "sampling": Sampling(temperature=0.6), "seed": 0}
+
 
 class AtOnce:
     """A teacher that answers at once, so that what is measured is all the rest."""
@@ -92,11 +94,19 @@ def _harvest(folder: Path, asked: int) -> None:
     cpu = time.process_time()
     prompts = StructFile(folder / "prompts.jsonl", Prompt)
     with TraceStore.open(folder / "traces.sqlite") as store:
-        counts = harvest(
-            prompts, AtOnce(), store, samples=1, sampling=Sampling(temperature=0.6), seed=0
-        )
+        counts = harvest(prompts, AtOnce(), store, **WANTED)
     assert (counts.asked, counts.requested) == (asked, len(prompts)), counts
     print(json.dumps([peak_mib(), time.process_time() - cpu]))
+
+
+def _resume(folder: Path) -> None:
+    """Print wall and CPU seconds of a resume that asks for nothing, and what it has and lacks."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    prompts = StructFile(folder / "prompts.jsonl", Prompt)
+    with TraceStore.open(folder / "traces.sqlite") as store:
+        counts = harvest(prompts, AtOnce(), store, **WANTED, stopping=lambda: True)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(json.dumps([wall, cpu, counts.reused, counts.not_asked]))
 
 
 class Slope(NamedTuple):
@@ -159,4 +169,7 @@ def resident_mib() -> float:
 
 
 if __name__ == "__main__":
-    _harvest(Path(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[2] == "resume":
+        _resume(Path(sys.argv[1]))
+    else:
+        _harvest(Path(sys.argv[1]), int(sys.argv[2]))

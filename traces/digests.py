@@ -19,8 +19,8 @@ _HALF = np.dtype(np.uint64)
 _PAGE = 16_384
 PIECE = 16_384
 """Of very many digests so many are read at a time."""
-_PARTS = 16
-"""By their first hex digit."""
+_PART = 1 << 18
+"""An index sorts about so many at a time, in 32 bytes each, and reads all once for each part."""
 Places = npt.NDArray[np.int64]
 
 
@@ -110,19 +110,23 @@ def pieces(digests: Digests) -> Iterator[bytes]:
 class Index:
     """Finds digests among others, part by part, so that it takes little memory.
 
-    Quick where digests are looked for in their order: the part that was last used is kept.
+    Quick where digests are looked for in their order: the part that was last used is kept. A part
+    has about `part` digests, where there are no more than 256 parts.
     """
 
-    def __init__(self, digests: Digests) -> None:
+    def __init__(self, digests: Digests, part: int = _PART) -> None:
         self._digests = digests
+        self._parts = 1
+        while len(digests) > part * self._parts and self._parts < 256:
+            self._parts *= 2
         self._last: tuple[int, _Part] | None = None
 
     def find(self, block: bytes) -> Places:
         """The place of each digest of `block`, the first where there are several; -1 for none."""
         wanted = np.frombuffer(block, _KIND)
         found = np.full(len(wanted), -1, dtype=np.int64)
-        parts = _part_of(wanted)
-        for number in np.flatnonzero(np.bincount(parts, minlength=_PARTS)).tolist():
+        parts = self._part_of(wanted)
+        for number in np.flatnonzero(np.bincount(parts)).tolist():
             here = np.flatnonzero(parts == number)
             part, digests = self._part(number), wanted[here]
             if len(part.digests):
@@ -135,10 +139,16 @@ class Index:
     def repeated(self) -> Places:
         """The places of digests that occur at an earlier place too."""
         found = []
-        for number in range(_PARTS):
+        for number in range(self._parts):
             part = self._part(number)
             found.append(part.places[1:][part.digests[1:] == part.digests[:-1]])
         return np.concatenate(found)
+
+    def _part_of(self, digests: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint16]:
+        """The number of the part of each, by its first byte."""
+        first = digests.view(np.uint8)[::WIDTH].astype(np.uint16)
+        parts: npt.NDArray[np.uint16] = first * np.uint16(self._parts) >> np.uint16(8)
+        return parts
 
     def _part(self, number: int) -> _Part:
         if self._last is None or self._last[0] != number:
@@ -146,7 +156,7 @@ class Index:
             blocks, places = [np.empty(0, _KIND)], [np.empty(0, np.int64)]
             for n, piece in enumerate(pieces(self._digests)):
                 digests = np.frombuffer(piece, _KIND)
-                here = np.flatnonzero(_part_of(digests) == number)
+                here = np.flatnonzero(self._part_of(digests) == number)
                 blocks.append(digests[here])
                 places.append(here + n * PIECE)
             found = np.concatenate(blocks)
@@ -185,9 +195,3 @@ def _sorted(digests: npt.NDArray[np.bytes_]) -> tuple[Places, npt.NDArray[Any]]:
 def _ranks(digests: npt.NDArray[np.bytes_], kind: np.dtype[Any]) -> npt.NDArray[Any]:
     """The first half of each as a number where `kind` is one; else the digests."""
     return digests.view(">u8")[::2].astype(_HALF) if kind == _HALF else digests
-
-
-def _part_of(digests: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
-    first = digests.view(np.uint8)[::WIDTH]
-    parts: npt.NDArray[np.uint8] = first >> np.uint8(4)
-    return parts

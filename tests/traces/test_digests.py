@@ -13,18 +13,21 @@ DIGESTS = st.lists(
 )
 
 
-@given(DIGESTS, DIGESTS)
+PART = st.sampled_from([1, 3, 1 << 18])
+
+
+@given(DIGESTS, DIGESTS, PART)
 def test_each_digest_is_found_at_its_first_place_and_no_other(
-    held: list[bytes], more: list[bytes]
+    held: list[bytes], more: list[bytes], part: int
 ) -> None:
     asked = held + more
-    found = Index(Block(b"".join(held))).find(b"".join(asked)).tolist()
+    found = Index(Block(b"".join(held)), part).find(b"".join(asked)).tolist()
     assert found == [held.index(one) if one in held else -1 for one in asked]
 
 
-@given(DIGESTS)
-def test_repeated_places_are_those_with_an_earlier_one(held: list[bytes]) -> None:
-    found = sorted(Index(Block(b"".join(held))).repeated().tolist())
+@given(DIGESTS, PART)
+def test_repeated_places_are_those_with_an_earlier_one(held: list[bytes], part: int) -> None:
+    found = sorted(Index(Block(b"".join(held)), part).repeated().tolist())
     assert found == [n for n, one in enumerate(held) if held.index(one) < n]
 
 
@@ -47,7 +50,7 @@ def test_names_that_are_no_digests_are_left_out() -> None:
 def test_digests_are_found_in_any_order_of_asking() -> None:
     held = [os.urandom(WIDTH) for _ in range(500)]
     asked = held[::-1] + sorted(held)
-    found = Index(Block(b"".join(held))).find(b"".join(asked)).tolist()
+    found = Index(Block(b"".join(held)), 1).find(b"".join(asked)).tolist()
     assert [held[place] for place in found] == asked
 
 
