@@ -46,6 +46,7 @@ _APART = re.compile(
 _OR = re.compile(r"\\(?:cup|lor|vee)(?![a-z])|\u222a|\bor\b|\bU\b")
 _AND = re.compile(r"\\(?:land|wedge|quad|qquad|cap)(?![a-z])|\band\b|[,;]|\u2229")
 _COMMA = re.compile(r"[,;]|\band\b")
+_LISTED = re.compile(r"[,;]")
 _WHOLE: Region = [((float("-inf"), 0), (float("inf"), 0))]
 
 
@@ -64,7 +65,7 @@ def compare_regions(gold: str, answer: str, question: str) -> Check | None:
     names = [reader.names for reader in found]
     if any(len(some) > 1 for some in names) or (names[0] and names[1] and names[0] != names[1]):
         return unknown("other variable", "typed")
-    if not wanted or not given:  # "x < -1, x > 1" may mean "or"
+    if not wanted or not given:  # "x < -1 and x > 1" may mean "or"
         return unknown("no number meets it as it is written", "typed")
     same = wanted == given
     return Check("right" if same else "wrong", "typed", "" if same else "another set")
@@ -101,12 +102,14 @@ class _Reader:
         parts = [self._atom(part) for part in split(text, _AND)]
         if len(parts) < 2 or not re.search(r"[<>]", text):
             return None
-        region = _WHOLE
+        region, found = _WHOLE, Region()
         for part in parts:
             if part is None:
                 return None
             region = intersection(region, part)
-        return region
+            found += part
+        # "x < -1, x > 1": no number is both, so the comma means "or".
+        return region or (union(found) if len(split(text, _LISTED)) == len(parts) else region)
 
     def _atom(self, text: str) -> Region | None:
         text = text.strip()

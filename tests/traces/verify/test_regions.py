@@ -33,8 +33,9 @@ TWO_GAPS = r"(-\infty,-2)\cup(-2,1)\cup(1,\infty)"
         (r"\{0\}\cup[2,\infty)", r"[0,\infty)", "wrong"),
         (r"[2,\infty)", r"[\sqrt{4},\infty)", None),
         ("x < 3", "y < 3", "unknown"),
-        ("x < -1, x > 1", "x < -5, x > 7", "unknown"),
-        (r"x < -1 \text{ or } x > 1", "x < -1, x > 1", "unknown"),
+        ("x < -1, x > 1", "x < -5, x > 7", "wrong"),
+        (r"x < -1 \text{ or } x > 1", "x < -1, x > 1", "right"),
+        (r"x < -1 \text{ or } x > 1", r"x < -1 \text{ and } x > 1", "unknown"),
     ],
 )
 def test_sets_of_reals_are_compared_as_sets(gold: str, answer: str, outcome: str | None) -> None:

@@ -56,8 +56,12 @@ def test_groups_of_thousands_are_read(text: str) -> None:
         ("3:4", r"\frac{3}{4}", "What is the ratio?", "right"),
         ("1:2:3", "2:4:6", "What is the ratio?", "right"),
         ("3:4", "3:0", "What is the ratio?", None),
-        ("3:45", "1:15", "When does it end?", None),
-        ("1:30", "2:60", "When does the operation end?", None),
+        ("3:45", "1:15", "When does it end?", "unknown"),
+        ("1:30", "2:60", "When does the operation end?", "unknown"),
+        ("1:30", "1:45", "When does the operation end?", "wrong"),
+        ("3:1", "3 : 1", "What was the final score of the federation's cup?", "right"),
+        ("2:3", "4:6", "Find AD:DB.", "right"),
+        ("3:4", "0.75", "What was the score?", None),
     ],
 )
 def test_ratios(gold: str, answer: str, question: str, outcome: str | None) -> None:
