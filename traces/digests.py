@@ -19,7 +19,7 @@ _HALF = np.dtype(np.uint64)
 _PAGE = 16_384
 PIECE = 16_384
 """Of very many digests so many are read at a time."""
-_PART = 1 << 18
+_PART = 1 << 17
 """An index sorts about so many at a time, in 32 bytes each, and reads all once for each part."""
 Places = npt.NDArray[np.int64]
 
