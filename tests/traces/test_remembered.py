@@ -18,6 +18,7 @@ from traces.harvest import HarvestCounts, harvest
 from traces.keys import prompt_id
 from traces.plan import Plan
 from traces.record import Message, Prompt, Sampling, TeacherRecord, Trace, Usage
+from traces.remembered import StoredDigests
 from traces.rows import StructFile, write_structs
 from traces.store import TraceStore
 from traces.teachers.protocol import Request
@@ -226,6 +227,7 @@ def test_a_plan_whose_place_another_took_says_so(tmp_path: Path) -> None:
         asked = StructFile(tmp_path / "prompts.jsonl", Prompt)
         first = Plan(asked, AtOnce.record, 2, SAMPLING, 1, store)
         Plan(asked, AtOnce.record, 2, SAMPLING, 2, store)
-        first.digests.piece.cache_clear()  # type: ignore[attr-defined]
+        assert isinstance(first.digests, StoredDigests)
+        first.digests.piece.cache_clear()
         with pytest.raises(DataError, match="another harvest's plan took the place"):
             first.key(0)
