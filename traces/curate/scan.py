@@ -103,8 +103,8 @@ def _branching() -> U64:
 
 def sketch(text: str) -> tuple[int, U32]:
     """The number of tokens, and the sketch of the 5-grams, u32 [128]."""
-    found = identify([text], b"")
-    return int(found.tokens[0]), found.sketches[0]
+    tokens, found = _sketches([text])
+    return int(tokens[0]), found[0]
 
 
 def identify(texts: Sequence[str], key: bytes) -> Identified:
@@ -115,10 +115,18 @@ def identify(texts: Sequence[str], key: bytes) -> Identified:
     """
     data, starts, sizes = _joined(texts)
     same = digests(data, starts, sizes, expand(key))
+    return Identified(same, *_sketches(texts, (data, starts, sizes)))
+
+
+def _sketches(
+    texts: Sequence[str], joined: tuple[U8, I64, I64] | None = None
+) -> tuple[npt.NDArray[np.int32], U32]:
+    """Numbers of tokens and sketches of `texts`, which may have been `joined` before."""
     plain = all(map(str.isascii, texts))
-    if not plain:
-        data, starts, sizes = _joined([_normal(text) for text in texts])
-    return Identified(same, *kernels.sketch_texts(data, starts, sizes, table(plain), NGRAM))
+    if not plain or joined is None:
+        joined = _joined([_normal(text) for text in texts])
+    tokens, found = kernels.sketch_texts(*joined, table(plain), NGRAM)
+    return tokens, found
 
 
 def sketch_grams(grams: U64) -> U32:
